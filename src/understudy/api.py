@@ -1,0 +1,290 @@
+"""What a user calls: train, distill, audit, certify, compare, load. The command line is a thin call of these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from understudy.attacks import Ball, Norm
+from understudy.auditing.settings import AuditSettings, Certify
+from understudy.bounds.engine import PairBound, PairBounds
+from understudy.data.dataset import DataSet
+from understudy.errors import InputError, unknown
+from understudy.jobs.audit_job import Audit, run_audit
+from understudy.jobs.comparison_job import Comparison, run_comparison, with_baselines
+from understudy.jobs.defaults import default_grid, default_radius
+from understudy.jobs.training_job import Run, TrainingRequest, open_data, open_for, run_training
+from understudy.models.opening import LoadedModel
+from understudy.objectives.base import Objective
+
+ROBUST = {"none": "ce", "pgd": "at", "trades": "trades"}
+Model = str | Path | nn.Module | LoadedModel
+
+__all__ = ["Audit", "Comparison", "Run", "audit", "certify", "compare", "distill", "load", "train"]
+
+
+def load(
+    source: Model,
+    *,
+    data: Any = None,
+    normalize: str | None = None,
+    data_root: str | Path | None = None,
+) -> LoadedModel:
+    """Open a model: a run folder, a safetensors or ONNX file, "module:callable", "hf:ID", "timm:NAME", a module.
+
+    Args:
+        data: a data set (or its name) whose input shape and classes the model must fit; a bare state dict such as
+            "mlp[200,200]@weights.safetensors" needs it.
+        normalize: "MEAN:STD" for a model from outside that expects normalised inputs.
+
+    Returns:
+        LoadedModel; its `.module` takes inputs in the data's valid range and gives logits (B, C).
+
+    Raises:
+        InputError: it cannot be opened, or does not fit the data.
+    """
+    found = None if data is None else open_data(data, "test", data_root=data_root, valid_range=None)
+    return _open(source, found, normalize)
+
+
+def _open(source: Model, data: DataSet | None, normalize: str | None = None) -> LoadedModel:
+    return source if isinstance(source, LoadedModel) else open_for(data, source, normalize)
+
+
+def train(
+    data: Any,
+    model: str | nn.Module,
+    *,
+    robust: str = "none",
+    eps: float | None = None,
+    options: Mapping[str, str] | None = None,
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    devices: int = 1,
+    quiet: bool = True,
+    **settings: Any,
+) -> Run:
+    """Train a teacher: plainly, by PGD adversarial training, or by TRADES.
+
+    Args:
+        data: a data set's name, path, hub id, `DataSet`, torch `Dataset`, `DataLoader`, or tensors (x, y).
+        model: "mlp", "cnn", "resnet20", ... (options in brackets: "mlp[64,64]"), "module:callable", or a module,
+            which is trained in place.
+        robust: "none", "pgd" or "trades".
+        eps: training radius in the data's units; None takes the customary one of a named set.
+        settings: further fields of `TrainingRequest`: epochs, seed, batch_size, lr, optimizer, examples, ...
+
+    Raises:
+        InputError: something cannot be used; nothing has been written then.
+    """
+    if robust not in ROBUST:
+        raise unknown("robust training", robust, ROBUST)
+    request = _request("train", data, model, method=ROBUST[robust], eps=eps, options=options, **settings)
+    return run_training(
+        request, out=out, resume=resume, data_root=data_root, device=device, devices=devices, quiet=quiet
+    )
+
+
+def distill(
+    teacher: Model,
+    student: str | nn.Module,
+    data: Any,
+    *,
+    method: str | Objective = "faithful_kd",
+    eps: float | None = None,
+    options: Mapping[str, str] | None = None,
+    taps: Mapping[str, tuple[str, str]] | None = None,
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    devices: int = 1,
+    quiet: bool = True,
+    **settings: Any,
+) -> Run:
+    """Train a student from a teacher by a method of the catalogue or one of your own.
+
+    Args:
+        teacher: anything `load` opens. It is frozen while it teaches and left as it was.
+        student, data: as `train` takes model and data.
+        method: a name, "package.module:Class", or an objective such as `0.5 * SoftTargets() + MyMethod()`.
+        eps: training radius, for methods that attack.
+        options: fields of a method given by name, as text.
+        taps: feature name -> (teacher's layer, student's layer), for objectives that read features.
+        settings: further fields of `TrainingRequest`: epochs, seed, batch_size, lr, optimizer, examples, ...
+
+    Raises:
+        InputError: something cannot be used; nothing has been written then.
+    """
+    request = _request(
+        "distill", data, student, teacher=teacher, method=method, eps=eps, options=options, **settings
+    )
+    return run_training(
+        request,
+        out=out,
+        resume=resume,
+        taps=taps,
+        data_root=data_root,
+        device=device,
+        devices=devices,
+        quiet=quiet,
+    )
+
+
+def _request(command: str, data: Any, model: Any, **fields: Any) -> TrainingRequest:
+    known = TrainingRequest.__dataclass_fields__
+    for name in fields:
+        if name not in known:
+            raise unknown("training setting", name, known)
+    return TrainingRequest(command=command, data=data, model=model, **fields)
+
+
+def audit(
+    teacher: Model,
+    student: Model,
+    data: Any,
+    *,
+    eps: Sequence[float] | float | None = None,
+    split: str = "test",
+    points: int | None = None,
+    start: int = 0,
+    all_points: bool = False,
+    certify: Certify = "crown",
+    time_limit: float | None = None,
+    tolerance: float = 1e-4,
+    fail_above: float | None = None,
+    norm: Norm = "linf",
+    seed: int = 0,
+    valid_range: tuple[float, float] | None = None,
+    teacher_normalize: str | None = None,
+    student_normalize: str | None = None,
+    out: str | Path | None = None,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    quiet: bool = True,
+) -> Audit:
+    """Measure, attack and bound how far teacher and student differ around the points of a data set.
+
+    Args:
+        teacher, student: anything `load` opens.
+        data: as `train` takes it; tensors (x, y) or (x, None) are a user's own.
+        eps: radii in the data's units; 0 is always added. None takes the customary grid of a named set.
+        points, start: rows start..start+points-1 of the split; None takes 100, or as many as there are.
+        all_points: count points that the teacher gets wrong too.
+        certify: "none", "ibp" or "crown" ("exact" is not built yet).
+        tolerance: a point is exact when upper - lower is at most this.
+        fail_above: a gate: raise GateFailed if any upper bound lies above this difference in confidence.
+        valid_range: of a user's own tensors; None leaves them unbounded.
+        out: folder for audit.json, witnesses.safetensors and report.html.
+
+    Raises:
+        InputError: something cannot be used; nothing has been written then.
+        GateFailed, SoundnessError: see `fail_above`, and when two bounds contradict each other.
+    """
+    found = open_data(data, split, data_root=data_root, valid_range=valid_range)
+    settings = AuditSettings(
+        eps=_grid(eps, found),
+        points=points,
+        start=start,
+        all_points=all_points,
+        certify=certify,
+        time_limit=time_limit,
+        tolerance=tolerance,
+        norm=norm,
+        seed=seed,
+    )
+    one, other = _open(teacher, found, teacher_normalize), _open(student, found, student_normalize)
+    return run_audit(one, other, found, settings, out=out, fail_above=fail_above, device=device, quiet=quiet)
+
+
+def _grid(eps: Sequence[float] | float | None, data: DataSet) -> tuple[float, ...]:
+    if eps is None:
+        return default_grid(data.name)
+    return (float(eps),) if isinstance(eps, int | float) else tuple(float(e) for e in eps)
+
+
+def certify(
+    teacher: Model,
+    student: Model,
+    inputs: Float[Tensor, "b ..."],
+    eps: float,
+    *,
+    valid_range: tuple[float, float] = (0.0, 1.0),
+    norm: Norm = "linf",
+    mode: Certify = "crown",
+    tolerance: float = 1e-4,
+    time_limit: float | None = None,
+) -> list[PairBound]:
+    """Sound upper bounds on D(x, eps) for your own inputs (B, ...), one an example.
+
+    Raises:
+        InputError: models that the bounds cannot read or that do not fit, inputs outside the range.
+    """
+    if mode == "none":
+        raise InputError("mode 'none' certifies nothing: use ibp or crown")
+    low, high = valid_range
+    if not bool(((inputs >= low) & (inputs <= high)).all()):
+        raise InputError(f"inputs must lie in the valid range [{low:g}, {high:g}] and hold no NaN")
+    one, other = _open(teacher, None), _open(student, None)
+    engine = PairBounds(one.module, other.module, tuple(inputs.shape[1:]), mode=mode)
+    return engine.bound(inputs, Ball(eps, norm, low, high), tolerance=tolerance, time_limit=time_limit)
+
+
+def compare(
+    teacher: Model,
+    student: str,
+    data: Any,
+    *,
+    methods: Sequence[str],
+    seeds: Sequence[int] = (0, 1, 2),
+    train_eps: float | None = None,
+    eps: Sequence[float] | float | None = None,
+    out: str | Path,
+    split: str = "test",
+    points: int | None = None,
+    certify: Certify = "crown",
+    norm: Norm = "linf",
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    devices: int = 1,
+    quiet: bool = True,
+    **settings: Any,
+) -> Comparison:
+    """Train and audit each method with each seed from one teacher, beside the undistilled student (ce and at).
+
+    Args:
+        train_eps: training radius; None takes the customary one of a named set.
+        eps: the audit's grid; None takes 0, a quarter, a half and the whole of the training radius.
+        out: folder for compare.json, report.html and the run folders METHOD/SEED. One that holds the same
+            comparison, interrupted, is continued.
+        settings: further fields of `TrainingRequest`: epochs, batch_size, lr, examples, ...
+
+    Raises:
+        InputError: something cannot be used, or the folder holds something else.
+    """
+    with_baselines(methods)
+    test = open_data(data, split, data_root=data_root, valid_range=settings.get("valid_range"))
+    radius = train_eps if train_eps is not None else default_radius(test.name)
+    grid = _grid(eps, test) if eps is not None else (0.0, radius / 4, radius / 2, radius)
+    opened = _open(teacher, test, settings.get("teacher_normalize"))
+    source = teacher if isinstance(teacher, str | Path) else opened.module
+    return run_comparison(
+        _request("compare", data, student, teacher=source, norm=norm, **settings),
+        opened,
+        test,
+        AuditSettings(eps=grid, points=points, certify=certify, norm=norm),
+        methods=methods,
+        seeds=seeds,
+        out=out,
+        train_eps=radius,
+        data_root=data_root,
+        device=device,
+        devices=devices,
+        quiet=quiet,
+    )

@@ -1,0 +1,71 @@
+"""`AuditSettings`: what an audit examines and how hard it tries."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from understudy.attacks import Ball, Norm
+from understudy.errors import InputError, unknown
+
+Certify = Literal["none", "ibp", "crown", "exact"]
+
+
+@dataclass(frozen=True)
+class AuditSettings:
+    """The options of an audit.
+
+    Attributes:
+        eps: radii in the data's units; 0 is always added, and they are kept sorted.
+        points: how many rows are examined; None takes 100, or as many as there are.
+        start: the first row.
+        all_points: whether points that the teacher gets wrong are counted too (always so without labels).
+        certify: "none", or the bound that is computed: "ibp", "crown" ("exact" is not built yet).
+        time_limit: seconds a point and radius for the bound; None for no limit.
+        tolerance: a point is called exact when upper - lower is at most this.
+        norm: "linf" or "l2".
+        seed: of the attacks' random starts.
+    """
+
+    eps: tuple[float, ...]
+    points: int | None = None
+    start: int = 0
+    all_points: bool = False
+    certify: Certify = "crown"
+    time_limit: float | None = None
+    tolerance: float = 1e-4
+    norm: Norm = "linf"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for eps in self.eps:
+            Ball(eps, self.norm, -math.inf, math.inf)
+        object.__setattr__(self, "eps", tuple(sorted({0.0, *map(float, self.eps)})))
+        if self.points is not None and self.points < 1:
+            raise InputError(f"points must be 1 or more, found {self.points}")
+        if self.start < 0:
+            raise InputError(f"start must be 0 or more, found {self.start}")
+        if self.certify not in get_args(Certify):
+            raise unknown("certificate", str(self.certify), get_args(Certify))
+        if self.certify == "exact":
+            raise InputError("--certify exact is not built yet: use crown")
+        if self.time_limit is not None and not self.time_limit > 0:
+            raise InputError(f"time_limit must be above 0 seconds, found {self.time_limit}")
+        if not self.tolerance >= 0:
+            raise InputError(f"tolerance must be 0 or more, found {self.tolerance}")
+
+    def rows(self, available: int) -> slice:
+        """The rows of a split of `available` examples.
+
+        Raises:
+            InputError: there are not that many.
+        """
+        if self.start >= available:
+            raise InputError(f"start {self.start} lies past the last row: the split has {available}")
+        wanted = min(100, available - self.start) if self.points is None else self.points
+        if self.start + wanted > available:
+            raise InputError(
+                f"points {self.start}..{self.start + wanted - 1} were asked for; the split has {available} rows"
+            )
+        return slice(self.start, self.start + wanted)

@@ -1,0 +1,91 @@
+"""`Region`: the balls around a batch of points, and the largest value of a linear function on each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from understudy.attacks.ball import Ball
+from understudy.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """One ball a point, cut with the valid range.
+
+    Attributes:
+        center: the points (b, *shape).
+        middle, radius: of the smallest box that holds the ball, rounded outward; flat (b, n).
+        eps: Euclidean radius, or None for l_inf balls, which are their box.
+    """
+
+    center: Float[Tensor, "b ..."]
+    middle: Float[Tensor, "b n"]
+    radius: Float[Tensor, "b n"]
+    eps: float | None
+
+    @property
+    def is_box(self) -> bool:
+        return self.eps is None
+
+    @property
+    def box(self) -> tuple[Tensor, Tensor]:
+        """Lower and upper corner, shaped as the points."""
+        shape = self.center.shape
+        return (self.middle - self.radius).reshape(shape), (self.middle + self.radius).reshape(shape)
+
+    def maximum(self, rows: Float[Tensor, "k r ..."], constant: Float[Tensor, "k r"]) -> Float[Tensor, "b r"]:
+        """Upper bound of rows . x + constant on each ball: exact over boxes.
+
+        `rows` and `constant` are given once for all points (k = 1) or a point (k = b). Over an l_2 ball the
+        better of the dual norm and the box is taken, row by row. An overflow gives NaN, which proves nothing.
+        """
+        flat = rows.flatten(2)
+        top = _times(flat, self.middle) + _times(flat.abs(), self.radius)
+        if self.eps is not None:
+            dual = _times(flat, self.center.flatten(1)) + self.eps * flat.norm(dim=2)
+            top = torch.minimum(top, dual)
+        return finite(top + constant)
+
+
+def finite(bounds: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """The bounds, NaN where they overflowed: minus infinity would prove what it must not."""
+    return torch.where(bounds.isfinite(), bounds, torch.nan)
+
+
+def _times(rows: Tensor, x: Tensor) -> Tensor:
+    """rows (k, r, n), k = 1 or b, times x (b, n): (b, r)."""
+    if len(rows) == 1:
+        return x @ rows[0].T
+    return torch.bmm(rows, x[:, :, None])[:, :, 0]
+
+
+def region(points: Float[Tensor, "b ..."], ball: Ball) -> Region:
+    """The region of `ball` around each point.
+
+    Raises:
+        InputError: a point that is not finite, or outside the ball's valid range.
+    """
+    if not bool(points.isfinite().all()):
+        raise InputError("the points to bound at hold NaN or infinite values")
+    if bool(outside(points, ball).any()):
+        raise InputError(
+            f"points range over [{float(points.min()):g}, {float(points.max()):g}], outside the valid range "
+            f"[{ball.low:g}, {ball.high:g}]"
+        )
+    low, high = ball.box(points)
+    middle = (low + high) / 2
+    radius = torch.maximum(high - middle, middle - low)
+    # one unit outward for the rounding of x - eps, x + eps and of the middle; a point stays a point
+    spacing = torch.finfo(points.dtype).eps * middle.abs().clamp(min=ball.eps)
+    radius = torch.where(radius > 0, radius + spacing, radius)
+    eps = None if ball.norm == "linf" else ball.eps
+    return Region(points, middle.flatten(1), radius.flatten(1), eps)
+
+
+def outside(points: Float[Tensor, "b ..."], ball: Ball) -> Bool[Tensor, "b ..."]:
+    """Where a point's coordinate leaves the valid range."""
+    return (points < ball.low) | (points > ball.high)

@@ -1,0 +1,308 @@
+"""Each ATen operator that can be bounded, as nodes of the graph: one function an operator, one table."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from understudy.bounds.builder import BATCH, Act, Builder
+from understudy.bounds.graph import Relu
+from understudy.bounds.ops import Conv2d, Linear, Permute, Pool, Reduce, Slice
+
+Arguments = Mapping[str, Any]
+Result = Act | tuple[Act | None, ...]
+
+
+def _act(b: Builder, value: Any, role: str = "its input") -> Act:
+    if not isinstance(value, Act):
+        raise b.refuse(f"{role} is a constant, an activation was expected")
+    return value
+
+
+def _fixed(b: Builder, value: Any, role: str) -> Any:
+    if isinstance(value, Act):
+        raise b.refuse(f"{role} depends on the input, only a constant can be bounded there")
+    return value
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    items = [value] if isinstance(value, int) else list(value)
+    return int(items[0]), int(items[-1])
+
+
+def _linear(b: Builder, a: Arguments) -> Act:
+    x = _act(b, a["input"])
+    weight, bias = _fixed(b, a["weight"], "the weight"), _fixed(b, a["bias"], "the bias")
+    return b.emit(Linear(weight, bias), (x,), (*x.shape[:-1], len(weight)))
+
+
+def _product(b: Builder, left: Any, right: Any, bias: Tensor | None) -> Act:
+    x, weight = _act(b, left, "the left factor"), _fixed(b, right, "the right factor")
+    if weight.dim() != 2:
+        raise b.refuse(f"a factor of shape {tuple(weight.shape)} is not a matrix")
+    return b.emit(Linear(weight.T.contiguous(), bias), (x,), (*x.shape[:-1], weight.shape[1]))
+
+
+def _matmul(b: Builder, a: Arguments) -> Act:
+    return _product(b, a["self"], a["other"] if "other" in a else a["mat2"], None)
+
+
+def _addmm(b: Builder, a: Arguments) -> Act:
+    product = _product(b, a["mat1"], a["mat2"], None)
+    return _sum(b, product, a["self"], float(a["alpha"]), float(a["beta"]))
+
+
+def _convolution(b: Builder, a: Arguments) -> Act:
+    x = _act(b, a["input"])
+    weight, bias = _fixed(b, a["weight"], "the weight"), _fixed(b, a["bias"], "the bias")
+    if len(x.shape) != 3:
+        raise b.refuse(
+            f"its input has shape {x.shape} for one example, (channels, height, width) was expected"
+        )
+    stride, dilation, padding = _pair(a["stride"]), _pair(a["dilation"]), a["padding"]
+    if padding == "same":
+        total = [dilation[i] * (weight.shape[2 + i] - 1) for i in range(2)]
+        x = b.pad(x, (total[1] // 2, total[1] - total[1] // 2, total[0] // 2, total[0] - total[0] // 2))
+    padding = (0, 0) if isinstance(padding, str) else _pair(padding)
+    shift = None if bias is None else bias[:, None, None]
+    op = Conv2d(weight, shift, stride, padding, dilation, int(a["groups"]), x.shape)
+    probe = op.linear(weight.new_zeros(1, *x.shape))
+    return b.emit(op, (x,), tuple(probe.shape[1:]))
+
+
+def _batch_norm(b: Builder, a: Arguments) -> Result:
+    if a.get("training"):
+        raise b.refuse("uses the statistics of the batch")
+    x = _act(b, a["input"])
+    scale = (a["running_var"] + a["eps"]).rsqrt()
+    if a["weight"] is not None:
+        scale = scale * a["weight"]
+    bias = -a["running_mean"] * scale
+    if a["bias"] is not None:
+        bias = bias + a["bias"]
+    shape = (-1, *[1] * (len(x.shape) - 1))
+    y = b.scale(x, scale.reshape(shape), bias.reshape(shape))
+    return y if "cudnn_enabled" in a else (y, None, None)
+
+
+def _relu(b: Builder, a: Arguments) -> Act:
+    x = _act(b, a["self"])
+    return b.emit(Relu(), (x,), x.shape)
+
+
+def _clamp(b: Builder, a: Arguments) -> Act:
+    if a["min"] != 0 or a.get("max") is not None:
+        raise b.refuse(f"clamps to [{a['min']}, {a.get('max')}], only [0, infinity) is a ReLU")
+    return _relu(b, a)
+
+
+def _same(b: Builder, a: Arguments) -> Act:
+    if a.get("train"):
+        raise b.refuse("drops units at random")
+    return _act(b, a["self"] if "self" in a else a["input"])
+
+
+def _reshape(b: Builder, a: Arguments) -> Act:
+    x, shape = _act(b, a["self"]), a["result"]
+    if shape[0] != BATCH:
+        raise b.refuse(f"moves the batch's axis: a batch of {BATCH} became {shape}")
+    return b.reshape(x, tuple(shape[1:]))
+
+
+def _expand(b: Builder, a: Arguments) -> Act:
+    x, shape = _act(b, a["self"]), a["result"]
+    if len(shape) != len(x.shape) + 1:
+        raise b.refuse("adds an axis before the batch's")
+    return b.broadcast(x, tuple(shape[1:]))
+
+
+def _permute(b: Builder, a: Arguments) -> Act:
+    x = _act(b, a["self"])
+    rank = len(x.shape) + 1
+    order = list(range(rank))
+    if "dims" in a:
+        order = [axis % rank for axis in a["dims"]]
+    else:
+        i, j = a.get("dim0", 0) % rank, a.get("dim1", 1) % rank
+        order[i], order[j] = order[j], order[i]
+    if order[0] != 0:
+        raise b.refuse("moves the batch's axis")
+    return b.emit(Permute(tuple(order)), (x,), tuple(x.shape[axis - 1] for axis in order[1:]))
+
+
+def _sum(b: Builder, left: Any, right: Any, alpha: float, beta: float = 1.0) -> Act:
+    """alpha * left + beta * right."""
+    if isinstance(left, Act) and isinstance(right, Act):
+        return b.add([(alpha, left), (beta, right)])
+    if isinstance(right, Act):
+        left, right, alpha, beta = right, left, beta, alpha
+    x = _act(b, left)
+    return b.scale(x, torch.tensor(alpha, dtype=torch.float64), beta * b.constant(right, x))
+
+
+def _add(b: Builder, a: Arguments) -> Act:
+    return _sum(b, a["self"], a["other"], 1.0, float(a["alpha"]))
+
+
+def _sub(b: Builder, a: Arguments) -> Act:
+    return _sum(b, a["self"], a["other"], 1.0, -float(a["alpha"]))
+
+
+def _rsub(b: Builder, a: Arguments) -> Act:
+    return _sum(b, a["self"], a["other"], -float(a["alpha"]))
+
+
+def _neg(b: Builder, a: Arguments) -> Act:
+    return b.scale(_act(b, a["self"]), torch.tensor(-1.0, dtype=torch.float64), None)
+
+
+def _mul(b: Builder, a: Arguments) -> Act:
+    left, right = a["self"], a["other"]
+    if isinstance(left, Act) and isinstance(right, Act):
+        raise b.refuse("multiplies two activations")
+    x, factor = (left, right) if isinstance(left, Act) else (right, left)
+    return b.scale(x, b.constant(factor, x), None)
+
+
+def _div(b: Builder, a: Arguments) -> Act:
+    if a.get("rounding_mode") is not None:
+        raise b.refuse(f"rounds ({a['rounding_mode']})")
+    x = _act(b, a["self"], "the numerator")
+    return b.scale(x, 1.0 / b.constant(_fixed(b, a["other"], "the denominator"), x), None)
+
+
+def _reduce(b: Builder, a: Arguments) -> Act:
+    x = _act(b, a["self"])
+    rank = len(x.shape) + 1
+    axes = tuple(sorted(axis % rank for axis in a.get("dim") or range(rank)))
+    if 0 in axes:
+        raise b.refuse("reduces over the batch")
+    count = 1
+    for axis in axes:
+        count *= x.shape[axis - 1]
+    factor = 1.0 / count if "mean" in b.operator else 1.0
+    kept = tuple(1 if axis + 1 in axes else length for axis, length in enumerate(x.shape))
+    y = b.emit(Reduce(axes, factor, x.shape), (x,), kept)
+    return b.reshape(y, tuple(a["result"][1:]))
+
+
+def _pool(b: Builder, x: Act, along: Callable[[Tensor, int], Tensor], factor: float) -> Act:
+    if len(x.shape) != 3:
+        raise b.refuse(
+            f"its input has shape {x.shape} for one example, (channels, height, width) was expected"
+        )
+    height, width = x.shape[1:]
+    rows = along(torch.eye(height, dtype=torch.float64)[:, None, :, None], 0)[:, 0, :, 0].T * factor
+    columns = along(torch.eye(width, dtype=torch.float64)[:, None, None, :], 1)[:, 0, 0, :].T
+    return b.emit(Pool(rows, columns), (x,), (x.shape[0], len(rows), len(columns)))
+
+
+def _avg_pool(b: Builder, a: Arguments) -> Act:
+    kernel, padding = _pair(a["kernel_size"]), _pair(a["padding"])
+    stride = _pair(a["stride"]) if a["stride"] else kernel
+    divisor = a["divisor_override"]
+
+    def along(image: Tensor, axis: int) -> Tensor:
+        def only(pair: tuple[int, int], other: int) -> list[int]:
+            return [pair[0], other] if axis == 0 else [other, pair[1]]
+
+        return F.avg_pool2d(
+            image, only(kernel, 1), only(stride, 1), only(padding, 0), a["ceil_mode"], a["count_include_pad"],
+            1 if divisor else None,
+        )  # fmt: skip
+
+    return _pool(b, _act(b, a["self"]), along, 1.0 / divisor if divisor else 1.0)
+
+
+def _adaptive_pool(b: Builder, a: Arguments) -> Act:
+    size = _pair(a["output_size"])
+
+    def along(image: Tensor, axis: int) -> Tensor:
+        return F.adaptive_avg_pool2d(image, (size[0], 1) if axis == 0 else (1, size[1]))
+
+    return _pool(b, _act(b, a["self"]), along, 1.0)
+
+
+def _slice(b: Builder, a: Arguments) -> Act:
+    x, rank = _act(b, a["self"]), len(_act(b, a["self"]).shape) + 1
+    axis = a["dim"] % rank
+    length = BATCH if axis == 0 else x.shape[axis - 1]
+    start, stop, step = slice(a["start"], a["end"], a["step"]).indices(length)
+    if (start, stop, step) == (0, length, 1):
+        return x
+    if axis == 0:
+        raise b.refuse("cuts the batch")
+    shape = list(x.shape)
+    shape[axis - 1] = len(range(start, stop, step))
+    return b.emit(Slice(axis, start, stop, step, x.shape), (x,), tuple(shape))
+
+
+def _select(b: Builder, a: Arguments) -> Act:
+    x = _act(b, a["self"])
+    axis = a["dim"] % (len(x.shape) + 1)
+    if axis == 0:
+        raise b.refuse("cuts the batch")
+    start = a["index"] % x.shape[axis - 1]
+    y = _slice(b, {"self": x, "dim": axis, "start": start, "end": start + 1, "step": 1})
+    return b.reshape(y, tuple(a["result"][1:]))
+
+
+def _pad(b: Builder, a: Arguments) -> Act:
+    if a.get("mode", "constant") != "constant":
+        raise b.refuse(f"pads with mode {a['mode']!r}")
+    x, amounts = _act(b, a["self"]), tuple(a["pad"])
+    y = b.pad(x, amounts)
+    if not a.get("value"):
+        return y
+    border = 1.0 - F.pad(torch.ones(x.shape, dtype=torch.float64), list(amounts))
+    return b.scale(y, torch.ones((), dtype=torch.float64), a["value"] * border)
+
+
+def _concatenate(b: Builder, a: Arguments) -> Act:
+    """Each part between zeros, then the sum."""
+    parts, total = list(a["tensors"]), a["result"]
+    axis = a["dim"] % len(total)
+    if axis == 0:
+        raise b.refuse("joins along the batch's axis")
+    done, acts, fixed = 0, [], torch.zeros(total[1:], dtype=torch.float64)
+    for part in parts:
+        shape = part.shape if isinstance(part, Act) else tuple(part.shape[1:])
+        length = shape[axis - 1]
+        amounts = (0, 0) * (len(total) - 1 - axis) + (done, total[axis] - done - length)
+        done += length
+        if isinstance(part, Act):
+            acts.append((1.0, b.pad(part, amounts)))
+        else:
+            fixed = fixed + F.pad(b.constant(part, Act(0, shape)), list(amounts))
+    y = b.add(acts)
+    return b.scale(y, torch.ones((), dtype=torch.float64), fixed) if bool((fixed != 0).any()) else y
+
+
+def item(b: Builder, container: Any, index: int) -> Any:
+    """One of several results."""
+    value = operator.getitem(container, index)
+    if value is None:
+        raise b.refuse(f"its result number {index} cannot be bounded")
+    return value
+
+
+Handler = Callable[[Builder, Arguments], Result]
+HANDLERS: dict[str, Handler] = {
+    "linear": _linear, "addmm": _addmm, "matmul": _matmul, "mm": _matmul,
+    "conv2d": _convolution,
+    "_native_batch_norm_legit_no_training": _batch_norm, "batch_norm": _batch_norm,
+    "relu": _relu, "clamp_min": _clamp, "clamp": _clamp,
+    "dropout": _same, "clone": _same, "contiguous": _same, "alias": _same, "detach": _same,
+    "view": _reshape, "reshape": _reshape, "_unsafe_view": _reshape, "flatten": _reshape,
+    "unsqueeze": _reshape, "squeeze": _reshape, "unflatten": _reshape, "expand": _expand,
+    "permute": _permute, "transpose": _permute, "t": _permute,
+    "add": _add, "sub": _sub, "rsub": _rsub, "neg": _neg, "mul": _mul, "div": _div,
+    "mean": _reduce, "sum": _reduce, "avg_pool2d": _avg_pool,
+    "adaptive_avg_pool2d": _adaptive_pool, "_adaptive_avg_pool2d": _adaptive_pool,
+    "slice": _slice, "select": _select, "constant_pad_nd": _pad, "pad": _pad, "cat": _concatenate,
+}  # fmt: skip

@@ -1,0 +1,96 @@
+"""`understudy audit`: how far a student may stand in for its teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from understudy.cli import options as o
+from understudy.errors import GateFailed
+
+
+def audit(
+    teacher: o.Teacher,
+    student: Annotated[
+        str, typer.Option("--student", metavar="S", help="The student, in the same forms as --teacher.")
+    ],
+    data: o.Data,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder to write; it must be new or empty.")
+    ],
+    split: Annotated[
+        str, typer.Option("--split", metavar="NAME", help="Which part of the data set.")
+    ] = "test",
+    eps: o.Eps = None,
+    points: Annotated[
+        int | None,
+        typer.Option(
+            "--points", metavar="N", help="How many rows [default: 100, or all if there are fewer]."
+        ),
+    ] = None,
+    start: Annotated[int, typer.Option("--start", metavar="I", help="The first row.")] = 0,
+    all_points: Annotated[
+        bool, typer.Option("--all-points", help="Count points that the teacher gets wrong too.")
+    ] = False,
+    certify: Annotated[o.Certify, typer.Option("--certify", help="Which upper bound.")] = o.Certify.crown,
+    time_limit: Annotated[
+        float | None,
+        typer.Option("--time-limit", metavar="SECONDS", help="Seconds a point and radius for the bound."),
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", metavar="TOL", help="Exact when upper - lower is at most this.")
+    ] = 1e-4,
+    fail_above: Annotated[
+        float | None,
+        typer.Option("--fail-above", metavar="DELTA", help="Exit with 1 if any upper bound lies above this."),
+    ] = None,
+    norm: Annotated[o.Norm, typer.Option("--norm", help="Shape of the ball.")] = o.Norm.linf,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the attacks' random starts.")] = 0,
+    teacher_normalize: o.TeacherNormalize = None,
+    student_normalize: o.StudentNormalize = None,
+    data_root: o.DataRoot = None,
+    device: o.DeviceOption = o.Device.auto,
+    quiet: o.Quiet = False,
+) -> None:
+    """Measure, attack and bound how far teacher and student differ; write audit.json and report.html."""
+    from understudy import api
+
+    failed: GateFailed | None = None
+    try:
+        record = api.audit(
+            teacher,
+            student,
+            data,
+            eps=o.radii(eps),
+            split=split,
+            points=points,
+            start=start,
+            all_points=all_points,
+            certify=certify.value,
+            time_limit=time_limit,
+            tolerance=tolerance,
+            fail_above=fail_above,
+            norm=norm.value,
+            seed=seed,
+            teacher_normalize=teacher_normalize,
+            student_normalize=student_normalize,
+            out=out,
+            data_root=data_root,
+            device=device.value,
+            quiet=quiet,
+        ).record
+    except GateFailed as error:
+        from understudy.auditing.files import read_audit
+
+        failed, record = error, read_audit(out)
+    if not quiet:
+        from rich.console import Console
+
+        from understudy.report.table import audit_table
+
+        Console().print(audit_table(record))
+        typer.echo(f"page: {out / 'report.html'}")
+    if failed is not None:
+        raise failed

@@ -1,0 +1,46 @@
+"""Fidelity: how alike two finished models are, how calibrated, and how sure each number is."""
+
+from understudy.fidelity.agreement import top1_agreement, top1_correct
+from understudy.fidelity.calibration import (
+    Bin,
+    agreement_by_confidence,
+    brier,
+    confidence_differences,
+    difference_edges,
+    difference_histogram,
+    ece,
+    nll,
+    relative_ece,
+    relative_reliability,
+    reliability,
+)
+from understudy.fidelity.intervals import (
+    Verdict,
+    bootstrap_mean,
+    clopper_pearson,
+    mean_over_seeds,
+    paired_difference,
+    verdict,
+)
+
+__all__ = [
+    "Bin",
+    "Verdict",
+    "agreement_by_confidence",
+    "bootstrap_mean",
+    "brier",
+    "clopper_pearson",
+    "confidence_differences",
+    "difference_edges",
+    "difference_histogram",
+    "ece",
+    "mean_over_seeds",
+    "nll",
+    "paired_difference",
+    "relative_ece",
+    "relative_reliability",
+    "reliability",
+    "top1_agreement",
+    "top1_correct",
+    "verdict",
+]

@@ -1,0 +1,325 @@
+"""A training from options to a run folder: a teacher (`train`) or a student (`distill`)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from understudy.attacks import Norm
+from understudy.data.dataset import DataSet
+from understudy.data.resolve import load_data
+from understudy.errors import InputError
+from understudy.jobs.defaults import default_epochs, default_radius
+from understudy.jobs.progress import Progress
+from understudy.methods import make_method
+from understudy.models import zoo
+from understudy.models.config import ModelConfig
+from understudy.models.modulepath import build, is_module_path
+from understudy.models.opening import LoadedModel, open_model, parse_normalize
+from understudy.models.saved import save_model
+from understudy.objectives.base import Objective, describe
+from understudy.sources import Augmented, Chain, Source
+from understudy.training.folder import RunFolder, prepare_folder, write_json
+from understudy.training.loop import Task, fit
+from understudy.training.method import AdversarialMethod, Method
+from understudy.training.player import Player, Taps
+from understudy.training.runtime import launch
+from understudy.training.settings import TrainingSettings
+from understudy.training.threads import threads_for
+from understudy.version import __version__
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished training.
+
+    Attributes:
+        student: the trained module, in eval mode: inputs in the data's valid range -> logits.
+        curves: one row an epoch, as in metrics.jsonl.
+        folder: the run folder, or None if nothing was written.
+        seconds: time of all epochs together.
+    """
+
+    student: nn.Module
+    curves: list[dict[str, Any]]
+    folder: Path | None
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRequest:
+    """The options of a training, as the command line has them; objects may stand in for names in Python.
+
+    `options` are a method's fields as text; `augment` is "none", "shift" or "shift+flip"; `examples` keeps the
+    first rows of the split only. None takes the default for the data set.
+    """
+
+    command: str
+    data: Any
+    model: Any
+    method: Any = "ce"
+    teacher: Any = None
+    options: Mapping[str, str] | None = None
+    eps: float | None = None
+    norm: Norm = "linf"
+    epochs: int | None = None
+    seed: int = 0
+    batch_size: int = 128
+    lr: float = 1e-3
+    optimizer: str = "adam"
+    schedule: str = "cosine"
+    weight_decay: float = 0.0
+    accumulate: int = 1
+    precision: str = "32-true"
+    augment: str = "none"
+    examples: int | None = None
+    split: str = "train"
+    teacher_normalize: str | None = None
+    student_normalize: str | None = None
+    valid_range: tuple[float, float] | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """The request as JSON types, to be compared with on resume; objects by the name of their class."""
+        return {k: _plain(getattr(self, k)) for k in self.__dataclass_fields__}
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Objective):
+        return describe(value)
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, tuple) and all(isinstance(v, int | float) for v in value):
+        return [float(v) if abs(v) != float("inf") else None for v in value]
+    return f"object of {type(value).__module__}:{type(value).__qualname__}"
+
+
+def open_data(
+    source: Any, split: str, *, data_root: str | Path | None, valid_range: tuple[float, float] | None
+) -> DataSet:
+    """A data set from any source; Python's tensors and loaders are unbounded unless a range is stated."""
+    if isinstance(source, str | Path | DataSet):
+        if valid_range is not None:
+            raise InputError(
+                "a valid range is stated for a user's own tensors only; this data set declares its own"
+            )
+        return load_data(source, split, data_root=data_root)
+    low, high = valid_range or (float("-inf"), float("inf"))
+    return load_data(source, split, low=low, high=high)
+
+
+def open_for(data: DataSet | None, source: Any, normalize: str | None = None) -> LoadedModel:
+    """A model that fits a data set; `normalize` is "MEAN:STD" for one that expects normalised inputs."""
+    statistics = None if normalize is None else parse_normalize(normalize)
+    if data is None:
+        return open_model(source, normalize=statistics)
+    return open_model(
+        source, shape=data.shape, classes=data.classes, normalize=statistics, low=data.low, high=data.high
+    )
+
+
+def run_training(
+    request: TrainingRequest,
+    *,
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    taps: Taps | None = None,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    devices: int = 1,
+    quiet: bool = True,
+) -> Run:
+    """Train what the request says, or continue it.
+
+    Raises:
+        InputError: anything in the request cannot be used; nothing has been written then.
+        KeyboardInterrupt: ctrl-C; the run folder holds a state to resume from.
+    """
+    if out is not None and resume is not None:
+        raise InputError("give either out, for a new run, or resume, for one that exists")
+    data = open_data(request.data, request.split, data_root=data_root, valid_range=request.valid_range)
+    if request.examples is not None:
+        data = data.take(request.examples)
+    settings = _settings(request, data, device, devices)
+    teacher = _teacher(request, data)
+    objective = _objective(request, data)
+    student, config = _student(request, data, settings.seed)
+    source = _source(request, objective, data)
+    if objective.needs.labels and data.labels is None:
+        raise InputError(f"method {request.method!r} needs labels, and data set {data.name!r} has none")
+    Player(student, None if teacher is None else teacher.module, objective, source, settings, taps or {})
+    resumed = None if resume is None else RunFolder.resume(resume)
+    settings = _with_threads(settings, student, data, None if resumed is None else resumed[1])
+    content = {
+        "schema": 1,
+        "command": request.command,
+        "understudy": __version__,
+        "torch": torch.__version__,
+        "request": request.plain(),
+        "data": {"name": data.name, "split": data.split, "examples": len(data), "sha256": data.fingerprint()},
+        "teacher": None if teacher is None else {"source": teacher.source, "sha256": teacher.sha256},
+        "student": config.to_json(),
+        "method": describe(objective),
+        "training": {k: v for k, v in asdict(settings).items() if k not in ("device", "devices")},
+    }
+    folder = _folder(out, resumed, content)
+    if folder is not None and folder.finished:
+        done = open_model(folder.path)
+        return Run(done.module, done.curves, folder.path, _seconds(done.curves))
+    with Progress(f"{request.command} {config.spec}", quiet) as bar:
+        task = Task(
+            student=student,
+            teacher=None if teacher is None else teacher.module,
+            objective=objective,
+            source=source,
+            data=data,
+            settings=settings,
+            taps=taps or {},
+            folder=None if folder is None else folder.path,
+            tick=functools.partial(_tick, bar) if devices == 1 else None,
+        )
+        state, curves = launch(settings, fit, task)
+    student.load_state_dict(state)
+    student = student.cpu().eval()
+    if folder is not None:
+        save_model(folder.model_file, student, config)
+    return Run(student, curves, None if folder is None else folder.path, _seconds(curves))
+
+
+def _tick(bar: Progress, done: int, total: int, loss: float | None) -> None:
+    bar.update(done, total, "" if loss is None else f"loss {loss:.4f}")
+
+
+def _seconds(curves: list[dict[str, Any]]) -> float:
+    return sum(row["seconds"] for row in curves)
+
+
+def _settings(request: TrainingRequest, data: DataSet, device: str, devices: int) -> TrainingSettings:
+    return TrainingSettings(
+        epochs=request.epochs if request.epochs is not None else default_epochs(data.name),
+        batch_size=request.batch_size,
+        optimizer=request.optimizer,  # type: ignore[arg-type]
+        lr=request.lr,
+        weight_decay=request.weight_decay,
+        schedule=request.schedule,  # type: ignore[arg-type]
+        seed=request.seed,
+        accumulate=request.accumulate,
+        precision=request.precision,  # type: ignore[arg-type]
+        device=device,  # type: ignore[arg-type]
+        devices=devices,
+    )
+
+
+def _teacher(request: TrainingRequest, data: DataSet) -> LoadedModel | None:
+    if request.teacher is None:
+        return None
+    if isinstance(request.teacher, LoadedModel):
+        return request.teacher
+    return open_for(data, request.teacher, request.teacher_normalize)
+
+
+def _objective(request: TrainingRequest, data: DataSet) -> Objective:
+    """The method, by name or as an object, at its training radius."""
+    if isinstance(request.method, Objective):
+        if request.options:
+            raise InputError(
+                "options set the fields of a method given by name; this one is an object already"
+            )
+        objective = request.method
+    else:
+        objective = make_method(request.method, dict(request.options or {}))
+    if isinstance(objective, AdversarialMethod) and objective.eps is None:
+        eps = request.eps if request.eps is not None else default_radius(data.name)
+        return objective.with_radius(eps, request.norm)
+    if isinstance(objective, Method) and request.eps is not None:
+        return objective.with_radius(request.eps, request.norm)
+    return objective
+
+
+def _source(request: TrainingRequest, objective: Objective, data: DataSet) -> Source:
+    """The objective's source, behind the augmentation if one is asked for."""
+    source = objective.source(data.low, data.high)
+    kinds = {"none": (0, False), "shift": (2 if min(data.shape[-2:]) < 32 else 4, False)}
+    kinds["shift+flip"] = (kinds["shift"][0], True)
+    if request.augment not in kinds:
+        raise InputError(f"augment must be one of {', '.join(kinds)}, found {request.augment!r}")
+    if request.augment == "none":
+        return source
+    pixels, mirror = kinds[request.augment]
+    return Chain((Augmented(pixels, mirror, fill=data.low), source))
+
+
+def _student(request: TrainingRequest, data: DataSet, seed: int) -> tuple[nn.Module, ModelConfig]:
+    """A new network, its weights drawn from the seed, or the user's own module."""
+    if data.classes is None:
+        raise InputError(f"data set {data.name!r} does not say how many classes it has")
+    base = ModelConfig("?", data.shape, data.classes, data.mean, data.std, data.low, data.high)
+    if isinstance(request.model, nn.Module):
+        opened = open_for(data, request.model, request.student_normalize)
+        kind = type(request.model)
+        return opened.module, replace(
+            base, spec=f"{kind.__module__}:{kind.__qualname__}", mean=None, std=None
+        )
+    spec = str(request.model)
+    if is_module_path(spec):
+        config = replace(base, spec=spec, mean=None, std=None)
+    else:
+        config = replace(base, spec=zoo.full_spec(spec, data.shape))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build(config), config
+
+
+def _with_threads(
+    settings: TrainingSettings, student: nn.Module, data: DataSet, before: dict[str, Any] | None
+) -> TrainingSettings:
+    """The settings with a number of CPU threads: that of the run resumed, whose last bits depend on it."""
+    if before is not None:
+        threads = before.get("training", {}).get("threads")
+    else:
+        threads = threads_for(student, data.shape, settings.batch_size, settings.devices)
+    return replace(settings, threads=threads)
+
+
+def _folder(
+    out: str | Path | None, resumed: tuple[RunFolder, dict[str, Any]] | None, content: dict[str, Any]
+) -> RunFolder | None:
+    """A new run folder, or the one to resume if it was started with the same content."""
+    if resumed is None:
+        return None if out is None else RunFolder.create(out, content)
+    folder, before = resumed
+    for part in ("command", "data", "teacher", "student", "method", "training"):
+        if before.get(part) != content[part]:
+            raise InputError(
+                f"{folder.path} was started with another {part}: {before.get(part)}, now {content[part]}"
+            )
+    return folder
+
+
+def saved_request(resume: str | Path) -> dict[str, Any]:
+    """The request that a run folder was started with."""
+    _, content = RunFolder.resume(resume)
+    try:
+        return dict(content["request"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{resume}/config.json does not hold a training request") from error
+
+
+__all__ = [
+    "Run",
+    "TrainingRequest",
+    "open_data",
+    "prepare_folder",
+    "run_training",
+    "saved_request",
+    "write_json",
+]

@@ -1,0 +1,7 @@
+"""Divergences, and the objectives made of them: pure functions and thin classes."""
+
+from understudy.objectives.base import Needs, Objective, Sum
+from understudy.objectives.cross_entropy import CrossEntropy
+from understudy.objectives.soft_targets import SoftTargets
+
+__all__ = ["CrossEntropy", "Needs", "Objective", "SoftTargets", "Sum"]

@@ -1,0 +1,129 @@
+"""`Objective`: what is asked of the student on one batch. Objectives add and scale.
+
+0.1 * CrossEntropy() + 0.9 * SoftTargets(temperature=4)
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from understudy.data.batch import CLEAN, Batch
+from understudy.errors import InputError
+from understudy.models.outputs import Outputs
+from understudy.sources.base import AsIs, Source
+
+ZeroWhen = Literal["equal", "equal views", "right label", "least"]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an objective looks at.
+
+    Attributes:
+        student, teacher: names of the views each model must answer; an empty `teacher` needs no teacher.
+        labels: whether true labels are needed.
+        features: names of the taps it reads.
+        whole_batch: whether its values relate examples to one another (micro-batches would change it).
+    """
+
+    student: tuple[str, ...] = (CLEAN,)
+    teacher: tuple[str, ...] = (CLEAN,)
+    labels: bool = False
+    features: tuple[str, ...] = ()
+    whole_batch: bool = False
+
+    def __or__(self, other: Needs) -> Needs:
+        def union(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(dict.fromkeys((*a, *b)))
+
+        return Needs(
+            student=union(self.student, other.student),
+            teacher=union(self.teacher, other.teacher),
+            labels=self.labels or other.labels,
+            features=union(self.features, other.features),
+            whole_batch=self.whole_batch or other.whole_batch,
+        )
+
+
+class Objective(ABC):
+    """Compares two models on a batch. Subclasses are frozen dataclasses of their hyperparameters.
+
+    Traits, which say what `understudy.testing.check_method` holds the objective to:
+        zero_when: term -> when it is 0: "equal" (student and teacher give the same answers on every view; the
+            default), "equal views" (and every view is the same), "right label" (the student is certain of the
+            true label), or "least" (never stated, but lowest where student and teacher are equal).
+        held: term -> the student's views that are a target there: no gradient flows to them.
+    """
+
+    zero_when: ClassVar[Mapping[str, ZeroWhen]] = {}
+    held: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+
+    @property
+    def needs(self) -> Needs:
+        """What it looks at; a class may set a plain `needs = Needs(...)` instead."""
+        return Needs()
+
+    @abstractmethod
+    def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        """Named terms, one value an example (B,), weights included: the loss is the sum of their means."""
+
+    def source(self, low: float, high: float) -> Source:
+        """What the student is shown, given the data's valid range."""
+        return AsIs()
+
+    def __add__(self, other: Objective) -> Sum:
+        left = self.parts if isinstance(self, Sum) else ((1.0, self),)
+        right = other.parts if isinstance(other, Sum) else ((1.0, other),)
+        return Sum((*left, *right))
+
+    def __mul__(self, weight: float) -> Sum:
+        parts = self.parts if isinstance(self, Sum) else ((1.0, self),)
+        return Sum(tuple((weight * w, part) for w, part in parts))
+
+    __rmul__ = __mul__
+
+
+@dataclass(frozen=True)
+class Sum(Objective):
+    """A weighted sum of objectives, made by `+` and `*`."""
+
+    parts: tuple[tuple[float, Objective], ...]
+
+    @property
+    def needs(self) -> Needs:
+        """All that any part needs."""
+        needs = self.parts[0][1].needs
+        for _, part in self.parts[1:]:
+            needs = needs | part.needs
+        return needs
+
+    def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        """The parts' terms, scaled; a name that occurs twice gets a number."""
+        found: dict[str, Tensor] = {}
+        for weight, part in self.parts:
+            for name, values in part.terms(student, teacher, batch).items():
+                key, count = name, 2
+                while key in found:
+                    key, count = f"{name}_{count}", count + 1
+                found[key] = weight * values
+        return found
+
+    def source(self, low: float, high: float) -> Source:
+        """The one source among the parts that changes what is shown; two different ones cannot be added."""
+        special = [s for s in (part.source(low, high) for _, part in self.parts) if not isinstance(s, AsIs)]
+        if any(s != special[0] for s in special[1:]):
+            raise InputError("two objectives in this sum each bring a source of their own; use one of them")
+        return special[0] if special else AsIs()
+
+
+def describe(objective: Objective) -> dict[str, object]:
+    """The objective as plain data for config.json: its class and every field."""
+    if isinstance(objective, Sum):
+        return {"sum": [{"weight": w, **describe(part)} for w, part in objective.parts]}
+    name = f"{type(objective).__module__}:{type(objective).__qualname__}"
+    return {"class": name, **{f.name: getattr(objective, f.name) for f in fields(objective)}}  # type: ignore[arg-type]

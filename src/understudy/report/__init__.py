@@ -1,0 +1,1 @@
+"""How an audit or a comparison is shown: terminal tables (`table`), one self-contained page (`page`)."""

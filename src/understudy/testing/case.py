@@ -1,0 +1,67 @@
+"""`Case`: an objective under test, with what its checks share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from understudy.models.taps import shapes_of
+from understudy.objectives.base import Needs, Objective
+from understudy.testing.models import TINY_SHAPE, tiny_conv
+from understudy.testing.scene import Scene, hold, make_scene
+
+PROGRESS = (0.0, 0.9)  # early and late: a method may change its terms on the way
+
+
+@dataclass(frozen=True)
+class Case:
+    """An objective, the number of classes, and the tiny model's layer behind each feature.
+
+    Attributes:
+        taps: name of a feature -> layer of `tiny_conv`.
+        backend: of `torch.compile`.
+    """
+
+    objective: Objective
+    classes: int
+    taps: Mapping[str, str]
+    backend: str = "aot_eager"
+    seed: int = 0
+    needs: Needs = field(init=False)
+    shapes: Mapping[str, tuple[int, ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        needs = self.objective.needs
+        hold(isinstance(needs, Needs), f"`needs` must be an understudy.Needs, found {needs!r}")
+        missing = [name for name in needs.features if name not in self.taps]
+        hold(
+            not missing, f"features without a layer: {missing}; name one of the tiny model's layers in `taps`"
+        )
+        every = shapes_of(tiny_conv(self.classes), torch.zeros(2, *TINY_SHAPE))
+        object.__setattr__(self, "needs", needs)
+        object.__setattr__(self, "shapes", {name: every[self.taps[name]][1:] for name in needs.features})
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return type(self.objective).__name__
+
+    def scene(self, progress: float = 0.9, *, rows: int = 6, scale: float = 2.0, shift: int = 0) -> Scene:
+        """Random answers; the same ones for the same arguments."""
+        return make_scene(
+            self.needs, self.classes, self.shapes,
+            rows=rows, seed=1000 * self.seed + shift, scale=scale, progress=progress,
+        )  # fmt: skip
+
+    def scenes(self, scale: float = 2.0) -> list[Scene]:
+        """One scene early and one late in the training."""
+        return [self.scene(p, scale=scale, shift=i) for i, p in enumerate(PROGRESS)]
+
+    def zero_when(self, term: str) -> str:
+        """The trait of a term."""
+        trait = self.objective.zero_when.get(term, "equal")
+        known = ("equal", "equal views", "right label", "least")
+        hold(trait in known, f"zero_when[{term!r}] must be one of {known}, found {trait!r}")
+        return trait

@@ -1,0 +1,143 @@
+"""`Scene`: made-up answers of two models to one batch, in any precision, for asking an objective about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from understudy.data.batch import CLEAN, Batch
+from understudy.models.outputs import Outputs, View
+from understudy.objectives.base import Needs, Objective
+from understudy.testing.models import TINY_SHAPE
+
+Views = Mapping[str, View]
+
+
+def hold(condition: bool | Tensor, message: str) -> None:
+    """AssertionError with `message` unless the condition holds (unlike `assert`, also under `python -O`)."""
+    if not condition:
+        raise AssertionError(message)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Student's and teacher's answers by view, labels (B,) or None, and how far the training is.
+
+    Attributes:
+        base: answers of one function to every view that either model is asked about.
+    """
+
+    student: Views
+    teacher: Views
+    labels: Tensor | None
+    progress: float
+    base: Views
+
+    @property
+    def rows(self) -> int:
+        """How many examples."""
+        return len(next(iter(self.student.values())).logits)
+
+    def terms(self, objective: Objective) -> dict[str, Tensor]:
+        """What the objective makes of it: terms checked to be one float an example."""
+        count = self.rows
+        inputs = torch.full((count, *TINY_SHAPE), 0.5)
+        views = dict.fromkeys({CLEAN, *self.student, *self.teacher}, inputs)
+        batch = Batch(views, torch.arange(count), self.labels, self.progress)
+        terms = objective.terms(Outputs(self.student), Outputs(self.teacher), batch)
+        hold(
+            isinstance(terms, Mapping) and len(terms) > 0,
+            f"terms must be a dict of named tensors, found {terms!r}",
+        )
+        for name, values in terms.items():
+            hold(isinstance(values, Tensor), f"term {name!r} must be a tensor, found {type(values).__name__}")
+            hold(
+                values.shape == (count,) and values.is_floating_point(),
+                f"term {name!r} must hold one float an example ({count},), without reduction; "
+                f"found {values.dtype} of shape {tuple(values.shape)}",
+            )
+        return dict(terms)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Scene:
+        """The same scene with every answer changed."""
+        return replace(
+            self,
+            student=map_views(self.student, change),
+            teacher=map_views(self.teacher, change),
+            base=map_views(self.base, change),
+        )
+
+    def to(self, dtype: torch.dtype) -> Scene:
+        """The same scene in another precision."""
+        return self.map(lambda answer: answer.to(dtype))
+
+    def select(self, rows: Tensor | slice) -> Scene:
+        """Some of its examples, in the order given."""
+        chosen = self.map(lambda answer: answer[rows])
+        return replace(chosen, labels=None if self.labels is None else self.labels[rows])
+
+    def equal(self) -> Scene:
+        """The scene in which student and teacher are one function, whose answers differ from view to view."""
+        return replace(
+            self,
+            student={name: self.base[name] for name in self.student},
+            teacher={name: self.base[name] for name in self.teacher},
+        )
+
+    def equal_views(self) -> Scene:
+        """The scene in which they are one function, and every view is the same."""
+        one = next(iter(self.base.values()))
+        return replace(
+            self, student=dict.fromkeys(self.student, one), teacher=dict.fromkeys(self.teacher, one)
+        )
+
+
+def make_scene(
+    needs: Needs,
+    classes: int,
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    rows: int = 6,
+    seed: int = 0,
+    scale: float = 2.0,
+    progress: float = 0.9,
+) -> Scene:
+    """Random answers in float64: logits of standard deviation `scale`, features (B, *shape) of 1."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(rows, *shape, generator=generator, dtype=torch.float64)
+
+    def views(names: tuple[str, ...]) -> dict[str, View]:
+        return {
+            n: View(scale * normal(classes), {f: normal(*shapes[f]) for f in needs.features}) for n in names
+        }
+
+    labels = torch.randint(classes, (rows,), generator=generator) if needs.labels else None
+    every = tuple(dict.fromkeys((*needs.student, *needs.teacher)))
+    return Scene(views(needs.student), views(needs.teacher), labels, progress, views(every))
+
+
+def map_views(views: Views, change: Callable[[Tensor], Tensor]) -> dict[str, View]:
+    """Views with every answer changed."""
+    return {
+        name: View(change(view.logits), {f: change(value) for f, value in view.features.items()})
+        for name, view in views.items()
+    }
+
+
+def leaves(views: Views) -> dict[str, Tensor]:
+    """Every answer under a readable name: "attacked.logits", "clean.features['mid']"."""
+    found = {}
+    for name, view in views.items():
+        found[f"{name}.logits"] = view.logits
+        found.update({f"{name}.features[{f!r}]": value for f, value in view.features.items()})
+    return found
+
+
+def with_gradient(scene: Scene) -> Scene:
+    """The scene with the student's answers as fresh leaves that ask for a gradient."""
+    return replace(scene, student=map_views(scene.student, lambda x: x.detach().clone().requires_grad_(True)))

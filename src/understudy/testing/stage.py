@@ -1,0 +1,245 @@
+"""Checks on a stage: tiny models, the method's own source, and the player that training uses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from understudy.data.batch import Batch
+from understudy.data.randomness import Randomness
+from understudy.errors import InputError
+from understudy.models.look import frozen
+from understudy.models.memo import Memo
+from understudy.models.outputs import Outputs
+from understudy.objectives.base import Needs, Objective, describe
+from understudy.sources.attacked import Attacked
+from understudy.sources.base import Cast, Source
+from understudy.testing.case import Case
+from understudy.testing.models import TINY_SHAPE, tiny_conv, tiny_mlp
+from understudy.testing.scene import hold
+from understudy.training.player import Player
+from understudy.training.settings import TrainingSettings
+
+ROWS = 6
+
+
+class _Stop(Exception):
+    """Raised on purpose, to see what an exception leaves behind."""
+
+
+class _Raising(Objective):
+    """An objective that looks at what another looks at, and raises."""
+
+    def __init__(self, inner: Objective) -> None:
+        self.inner = inner
+
+    @property
+    def needs(self) -> Needs:
+        return self.inner.needs
+
+    def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        raise _Stop
+
+    def source(self, low: float, high: float) -> Source:
+        return self.inner.source(low, high)
+
+
+def _batch(case: Case, dtype: torch.dtype = torch.float32) -> Batch:
+    generator = torch.Generator().manual_seed(case.seed)
+    inputs = torch.rand(ROWS, *TINY_SHAPE, generator=generator).to(dtype)
+    labels = torch.randint(case.classes, (ROWS,), generator=generator) if case.needs.labels else None
+    return Batch({"clean": inputs}, torch.arange(ROWS) + 100, labels, 0.9)
+
+
+def _player(case: Case, objective: Objective, **settings: Any) -> Player:
+    """A student and a teacher with batch norm; the teacher's flags are as odd as a user's may be."""
+    teacher = tiny_conv(case.classes, seed=1) if case.needs.teacher else None
+    if teacher is not None:
+        teacher.get_submodule("norm").eval()
+        teacher.get_submodule("head").requires_grad_(False)
+    return Player(
+        tiny_conv(case.classes, seed=2),
+        teacher,
+        objective,
+        objective.source(0.0, 1.0),
+        TrainingSettings(optimizer="sgd", lr=0.1, **settings),
+        {name: (layer, layer) for name, layer in case.taps.items()},
+    )
+
+
+def _random(step: int = 0, rows: slice = slice(None), total: int | None = None) -> Randomness:
+    random = Randomness(3)
+    random.begin(step, rows, total)
+    return random
+
+
+def _snapshot(module: nn.Module) -> dict[str, Any]:
+    """All that a guest could have changed: values, modes, flags, gradients, hooks."""
+    found: dict[str, Any] = {name: value.clone() for name, value in module.state_dict().items()}
+    for name, part in module.named_modules():
+        found[f"mode of {name or 'the model'}"] = part.training
+        hooks = (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks)
+        found[f"hooks of {name or 'the model'}"] = sum(len(h) for h in hooks)
+    for name, parameter in module.named_parameters():
+        found[f"requires_grad of {name}"] = parameter.requires_grad
+        found[f"gradient of {name}"] = None if parameter.grad is None else parameter.grad.clone()
+    return found
+
+
+def _differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    def same(a: Any, b: Any) -> bool:
+        return torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a is b or a == b
+
+    return [n for n in {**before, **after} if not (n in before and n in after and same(before[n], after[n]))]
+
+
+@contextmanager
+def _unchanged(who: str, module: nn.Module | None, *only: str) -> Iterator[None]:
+    """AssertionError if the block leaves the module otherwise than it was (or the kinds of things in `only`)."""
+    before = {} if module is None else _snapshot(module)
+    yield
+    changed = [] if module is None else _differences(before, _snapshot(module))
+    changed = [n for n in changed if not only or n.startswith(only)]
+    hold(not changed, f"{who} was changed: {', '.join(changed)}")
+
+
+def check_guest(case: Case) -> str:
+    """A training step leaves the teacher as it was and no hook on either model, also if something raises."""
+    player = _player(case, case.objective)
+    with (
+        _unchanged("the teacher", player.teacher),
+        _unchanged("the student", player.student, "hooks"),
+        player,
+    ):
+        player.contribute(_batch(case), ROWS, _random())
+        player.step(0.0)
+    for where in ("the objective", "the student's forward"):
+        player = _player(case, _Raising(case.objective) if where == "the objective" else case.objective)
+        with (
+            _unchanged(f"the teacher, after {where} raised,", player.teacher),
+            _unchanged(f"the student, after {where} raised,", player.student, "hooks"),
+        ):
+            _raises(where, player, case)
+    if not case.needs.whole_batch:
+        return "teacher as it was, no hook left"
+    try:
+        _player(case, case.objective, accumulate=2)
+    except InputError:
+        return "teacher as it was, no hook left; micro-batches refused"
+    raise AssertionError("needs the whole batch, but a player accepts micro-batches")
+
+
+def _raises(where: str, player: Player, case: Case) -> None:
+    """Run into an exception on stage; what is left behind is the caller's to see."""
+    restore: Callable[[], None] = lambda: None  # noqa: E731
+    if where == "the student's forward":
+        head = player.student.get_submodule("head")
+        plain = head.forward
+
+        def stop(*_: Any) -> Tensor:
+            raise _Stop
+
+        head.forward = stop
+        restore = lambda: setattr(head, "forward", plain)  # noqa: E731
+    try:
+        with player:
+            player.contribute(_batch(case), ROWS, _random())
+    except _Stop:
+        return
+    finally:
+        restore()
+    raise AssertionError(f"{where} raised, and the exception was swallowed")
+
+
+def check_parameters(case: Case) -> str:
+    """A step trains the student and nothing else; the objective hides no parameter in its fields."""
+    hidden = [path for path, value in _fields(case.objective) if _trains(value)]
+    hold(not hidden, f"fields {hidden} hold parameters: an objective is a frozen set of hyperparameters")
+    player = _player(case, case.objective)
+    with player:
+        player.contribute(_batch(case), ROWS, _random())
+    reached = [n for n, p in player.student.named_parameters() if p.grad is not None and p.grad.any()]
+    hold(bool(reached), "no gradient reaches the student")
+    if player.teacher is not None:
+        learning = [n for n, p in player.teacher.named_parameters() if p.grad is not None]
+        hold(not learning, f"gradients reach the teacher's {learning}")
+    return "only the student learns"
+
+
+def _fields(objective: Any) -> Iterator[tuple[str, Any]]:
+    if is_dataclass(objective):
+        for f in fields(objective):
+            yield f.name, getattr(objective, f.name)
+    else:
+        yield from vars(objective).items()
+
+
+def _trains(value: Any) -> bool:
+    if isinstance(value, dict | list | tuple):
+        return any(_trains(v) for v in (value.values() if isinstance(value, dict) else value))
+    return isinstance(value, nn.Module) or (isinstance(value, Tensor) and value.requires_grad)
+
+
+def check_source(case: Case) -> str:
+    """The source gives the views that are looked at, keeps rows and labels, and leaves the student alone."""
+    source = case.objective.source(0.0, 1.0)
+    teacher, student, batch = tiny_conv(case.classes, seed=1), tiny_conv(case.classes, seed=2), _batch(case)
+    modes = isinstance(source, Attacked) and source.train_mode
+    watched = ("mode", "hooks", "gradient", "requires_grad", "conv", "head") if modes else ()
+    state = torch.random.get_rng_state()
+    copy = batch.clean.clone()
+    with frozen(teacher), _unchanged("the teacher", teacher), _unchanged("the student", student, *watched):
+        shown = source.show(batch, Cast(student, Memo(teacher)), _random())
+    needed = {*case.needs.student, *case.needs.teacher}
+    hold(
+        needed <= set(shown.views),
+        f"needs the views {sorted(needed)}, its source gives {sorted(shown.views)}",
+    )
+    hold(
+        torch.equal(shown.index, batch.index) and shown.labels is batch.labels,
+        "the source changed rows or labels",
+    )
+    hold(torch.equal(batch.clean, copy), "the source wrote into the batch")
+    hold(torch.equal(state, torch.random.get_rng_state()), "the source drew from torch's global randomness")
+    for name, view in shown.views.items():
+        inside = view.shape == copy.shape and bool((view >= 0).all() and (view <= 1).all())
+        hold(inside, f"view {name!r} has another shape or leaves the valid range")
+    return "views in range, student untouched" + (" but for batch statistics (train_mode)" if modes else "")
+
+
+def check_split(case: Case) -> str:
+    """However a batch is split, each example is shown the same, and again so at the same step."""
+    source, batch = case.objective.source(0.0, 1.0), _batch(case, torch.float64)
+    teacher, student = tiny_mlp(case.classes, seed=1).double(), tiny_mlp(case.classes, seed=2).double()
+
+    def show(rows: slice) -> Mapping[str, Tensor]:
+        views = {name: view[rows] for name, view in batch.views.items()}
+        labels = None if batch.labels is None else batch.labels[rows]
+        part = Batch(views, batch.index[rows], labels, batch.progress)
+        with frozen(teacher):
+            return source.show(part, Cast(student, Memo(teacher)), _random(0, rows, ROWS)).views
+
+    whole, again = show(slice(0, ROWS)), show(slice(0, ROWS))
+    parts = [show(slice(0, 2)), show(slice(2, ROWS))]
+    for name, view in whole.items():
+        hold(torch.equal(view, again[name]), f"view {name!r} differs between two showings of one step")
+        split = torch.cat([part[name] for part in parts])
+        hold(torch.allclose(split, view, atol=1e-9), f"view {name!r} depends on how the batch is split")
+    return "one view an example, however the batch is split"
+
+
+def check_record(case: Case) -> str:
+    """The objective can be written to config.json, and its fields cannot be changed."""
+    try:
+        json.dumps(describe(case.objective), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise AssertionError(f"cannot be saved in config.json: {error}") from error
+    frozen_class = is_dataclass(case.objective) and case.objective.__dataclass_params__.frozen
+    hold(frozen_class, "must be a frozen dataclass: @dataclass(frozen=True)")
+    return "configuration can be saved"

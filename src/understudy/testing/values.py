@@ -1,0 +1,164 @@
+"""Checks of the values: at equality, their sign, and that they belong to their own example."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from understudy.models.outputs import View
+from understudy.objectives.reduction import reduce_terms
+from understudy.testing.case import PROGRESS, Case
+from understudy.testing.scene import Scene, hold, leaves, map_views, with_gradient
+
+EXACT = {torch.float64: 1e-9, torch.float32: 1e-5}  # what counts as zero
+
+
+def check_values(case: Case) -> str:
+    """Terms are named, one finite float an example, also for a single example."""
+    for scene in (*case.scenes(), case.scene(rows=1)):
+        for name, values in scene.terms(case.objective).items():
+            hold(values.isfinite().all(), f"term {name!r} is not finite: {values.tolist()}")
+    return "one finite value an example"
+
+
+def check_arguments(case: Case) -> str:
+    """Neither outputs nor labels are written to."""
+    for scene in case.scenes():
+        given = {f"student's {n}": t for n, t in leaves(scene.student).items()}
+        given |= {f"teacher's {n}": t for n, t in leaves(scene.teacher).items()}
+        if scene.labels is not None:
+            given["labels"] = scene.labels
+        before = {name: (value, value.clone(), value._version) for name, value in given.items()}
+        scene.terms(case.objective)
+        for name, (value, copy, version) in before.items():
+            hold(torch.equal(value, copy) and value._version == version, f"the {name} were changed in place")
+        now = len(leaves(scene.student)) + len(leaves(scene.teacher))
+        hold(now == len(before) - (scene.labels is not None), "views or features were added or removed")
+    return "arguments are as they were"
+
+
+def check_equality(case: Case) -> str:
+    """Each term is zero when its trait says so, and only then."""
+    said = {}
+    for dtype, tolerance in EXACT.items():
+        for i, progress in enumerate(PROGRESS):
+            scene = case.scene(progress, shift=i).to(dtype)
+            for term in scene.terms(case.objective):
+                said[term] = case.zero_when(term)
+                _EQUALITY[said[term]](case, scene, term, tolerance)
+    return ", ".join(f"{term}: {_SAID[trait]}" for term, trait in said.items())
+
+
+def _equal(case: Case, scene: Scene, term: str, tolerance: float) -> None:
+    _is_zero(case, scene.equal(), term, tolerance, "where student and teacher are equal")
+
+
+def _equal_views(case: Case, scene: Scene, term: str, tolerance: float) -> None:
+    _is_zero(case, scene.equal_views(), term, tolerance, "where student, teacher and all views are equal")
+    apart = scene.equal().terms(case.objective)[term]
+    hold(
+        (apart.abs() > tolerance).all(),
+        f"term {term!r} claims to be zero for equal views only, but is zero for equal models as well: "
+        f'declare zero_when "equal"',
+    )
+
+
+def _right_label(case: Case, scene: Scene, term: str, tolerance: float) -> None:
+    hold(scene.labels is not None, f"term {term!r} is zero at the right label, but `needs` names no labels")
+    assert scene.labels is not None
+    logits = 100 * F.one_hot(scene.labels, case.classes).to(next(iter(scene.student.values())).logits)
+    sure = replace(scene, student={n: View(logits.clone(), v.features) for n, v in scene.student.items()})
+    _is_zero(case, sure, term, tolerance, "where the student is certain of the true label")
+    wrong = replace(scene, labels=(scene.labels + 1) % case.classes)
+    sure = replace(sure, labels=wrong.labels)
+    values = sure.terms(case.objective)[term]
+    hold(
+        (values > 1e-3).all(), f"term {term!r} stays near zero where the student is certain of a wrong label"
+    )
+
+
+def _least(case: Case, scene: Scene, term: str, tolerance: float) -> None:
+    equal = scene.equal()
+    lowest = equal.terms(case.objective)[term]
+    generator = torch.Generator().manual_seed(0)
+
+    def near(x: Tensor) -> Tensor:
+        return x + 0.1 * torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
+
+    for _ in range(8):
+        around = replace(equal, student=map_views(equal.student, near)).terms(case.objective)[term]
+        hold(
+            (around >= lowest - tolerance * (1 + lowest.abs())).all(),
+            f"term {term!r} claims to be least where student and teacher are equal, but is lower beside it",
+        )
+
+
+def _is_zero(case: Case, scene: Scene, term: str, tolerance: float, where: str) -> None:
+    asked = with_gradient(scene)
+    values = asked.terms(case.objective)[term]
+    worst = values.detach().abs().max()
+    hold(worst <= tolerance, f"term {term!r} must be 0 {where}, found {worst:.3g} in {values.dtype}")
+    if values.requires_grad:
+        inputs = list(leaves(asked.student).values())
+        for gradient in torch.autograd.grad(values.sum(), inputs, allow_unused=True):
+            finite = gradient is None or gradient.isfinite().all()
+            hold(finite, f"the gradient of term {term!r} is not finite {where}")
+
+
+_EQUALITY = {"equal": _equal, "equal views": _equal_views, "right label": _right_label, "least": _least}
+_SAID = {
+    "equal": "zero at equality",
+    "equal views": "zero at equality where views agree, not zero elsewhere",
+    "right label": "zero at the right label, not zero at a wrong one",
+    "least": "least at equality",
+}
+
+
+def check_sign(case: Case) -> str:
+    """No term is negative, near equality or far from it; one that is "least" at equality may be."""
+    for scale in (1e-3, 1.0, 30.0):
+        for scene in case.scenes(scale):
+            for name, values in scene.to(torch.float32).terms(case.objective).items():
+                if case.zero_when(name) != "least":
+                    hold((values >= 0).all(), f"term {name!r} is negative: {values.min():.3g}")
+    return "not negative"
+
+
+def check_permutation(case: Case) -> str:
+    """Examples in another order give the same values in that order."""
+    for scene in case.scenes():
+        order = torch.arange(scene.rows).roll(2).flip(0)
+        straight, mixed = scene.terms(case.objective), scene.select(order).terms(case.objective)
+        for name, values in straight.items():
+            hold(
+                torch.allclose(values[order], mixed[name], rtol=1e-9, atol=1e-12),
+                f"term {name!r} depends on the order of the examples",
+            )
+    return "values follow their examples"
+
+
+def check_accumulation(case: Case) -> str:
+    """Micro-batches add up to the whole; an objective that needs the whole batch says so and is refused."""
+    if case.needs.whole_batch:
+        return "relates examples to one another: micro-batches are refused (see `teacher is a guest`)"
+    for scene in case.scenes():
+        whole, shares = reduce_terms(scene.terms(case.objective), scene.rows)
+        parts = [
+            reduce_terms(scene.select(rows).terms(case.objective), scene.rows)
+            for rows in (slice(0, 1), slice(1, 4), slice(4, None))
+        ]
+        for name, share in shares.items():
+            total = torch.stack([p[1][name] for p in parts]).sum()
+            hold(
+                torch.allclose(total, share, rtol=1e-9, atol=1e-12),
+                f"term {name!r} of micro-batches adds up to {total:.6g}, of the whole batch to {share:.6g}: if "
+                f"it relates examples to one another, declare Needs(whole_batch=True)",
+            )
+        hold(
+            torch.allclose(torch.stack([p[0] for p in parts]).sum(), whole),
+            "micro-batches' losses do not add up",
+        )
+    return "micro-batches add up to the whole"

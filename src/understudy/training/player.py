@@ -1,0 +1,125 @@
+"""`Player`: parameters with their own optimiser and loss. Most methods have one, the student."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from understudy.data.batch import Batch
+from understudy.data.randomness import Randomness
+from understudy.errors import InputError
+from understudy.models.look import frozen, logits_of
+from understudy.models.memo import Memo
+from understudy.models.outputs import Outputs, View
+from understudy.models.taps import Tapped
+from understudy.objectives.base import Objective
+from understudy.objectives.reduction import reduce_terms
+from understudy.sources.base import Cast, Source
+from understudy.training.optim import learning_rate, make_optimizer
+from understudy.training.settings import TrainingSettings
+
+Taps = Mapping[str, tuple[str, str]]
+
+
+@dataclass(eq=False)
+class Player:
+    """A student, its teacher (or none) and what is asked of it.
+
+    Attributes:
+        student, teacher: modules on the right device; the teacher is frozen while the player is on stage.
+        objective: gives the terms; its source gives the views.
+        taps: name -> (teacher's layer, student's layer), for objectives that read features.
+    """
+
+    student: nn.Module
+    teacher: nn.Module | None
+    objective: Objective
+    source: Source
+    settings: TrainingSettings
+    taps: Taps = field(default_factory=dict)
+    name: str = "student"
+
+    def __post_init__(self) -> None:
+        needs = self.objective.needs
+        if needs.teacher and self.teacher is None:
+            raise InputError(f"{type(self.objective).__name__} needs a teacher, and none was given")
+        if needs.whole_batch and (self.settings.accumulate > 1 or self.settings.devices > 1):
+            raise InputError(
+                "this objective relates examples to one another: use accumulate=1 and one device"
+            )
+        if missing := [n for n in needs.features if n not in self.taps]:
+            raise InputError(f"the objective reads features {missing}; name their layers in `taps`")
+        self.parameters = [p for p in self.student.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise InputError("the student has no parameter to train")
+        self.optimizer = make_optimizer(self.parameters, self.settings)
+        self._memo = None if self.teacher is None else Memo(self.teacher)
+        self._views: dict[str, Tapped] = {}
+
+    def __enter__(self) -> Player:
+        """Freeze the teacher, set the student to train mode and hang up the taps, until the block ends."""
+        self._stack = ExitStack()
+        features = self.objective.needs.features
+        try:
+            if self.teacher is not None:
+                self._stack.enter_context(frozen(self.teacher))
+            self.student.train()
+            if features:
+                for who, module, side in (("teacher", self.teacher, 0), ("student", self.student, 1)):
+                    if module is not None:
+                        tapped = Tapped(module, {n: self.taps[n][side] for n in features})
+                        self._views[who] = self._stack.enter_context(tapped)
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        self._views.clear()
+
+    def contribute(self, batch: Batch, denominator: int, random: Randomness) -> dict[str, Tensor]:
+        """Add this batch's share of the gradient; the terms' shares of the loss, detached."""
+        cast = Cast(self.student, self._memo)
+        batch = self.source.show(batch, cast, random)
+        needs = self.objective.needs
+        student = Outputs({name: self._student_view(batch.views[name]) for name in needs.student})
+        teacher = Outputs({name: self._teacher_view(batch.views[name]) for name in needs.teacher})
+        loss, shares = reduce_terms(self.objective.terms(student, teacher, batch), denominator)
+        torch.autograd.backward(loss, inputs=self.parameters)
+        if self._memo is not None:
+            self._memo.forget()
+        return {name: share.detach() for name, share in shares.items()}
+
+    def _student_view(self, inputs: Tensor) -> View:
+        if (tapped := self._views.get("student")) is not None:
+            return View(*tapped(inputs))
+        return View(logits_of(self.student(inputs)))
+
+    def _teacher_view(self, inputs: Tensor) -> View:
+        assert self._memo is not None
+        if (tapped := self._views.get("teacher")) is not None:
+            with torch.no_grad():
+                return View(*tapped(inputs))
+        return View(self._memo(inputs))
+
+    def step(self, progress: float) -> None:
+        """One step of the optimiser at the schedule's learning rate; gradients are cleared."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.settings, progress)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def state(self) -> dict[str, Any]:
+        """All that must survive: the student's weights and the optimiser."""
+        return {"student": dict(self.student.state_dict()), "optimizer": self.optimizer.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""
+        self.student.load_state_dict(state["student"])
+        self.optimizer.load_state_dict(state["optimizer"])
