@@ -167,3 +167,9 @@ def test_a_batch_of_another_shape_is_named() -> None:
     loader = DataLoader(Listed([*PAIRS[:2], (torch.rand(2, 4), 0)]), batch_size=1)
     with pytest.raises(InputError, match=r"row 2 has shape \(2, 4\), but row 0 has \(2, 3\)"):
         load_data(loader)
+
+
+def test_bytes_without_a_stated_range_are_images_in_zero_to_one() -> None:
+    found = load_data((torch.tensor([[0, 255]], dtype=torch.uint8), None), low=-math.inf, high=math.inf)
+    assert (found.low, found.high) == (0.0, 1.0)
+    assert found.inputs(slice(0, 1)).tolist() == [[0.0, 1.0]]

@@ -195,6 +195,8 @@ CASES: dict[str, tuple[list[onnx.NodeProto], list[onnx.TensorProto]]] = {
     ),
     "Identity, Dropout": ([node("Identity", "x", "t"), node("Dropout", "t")], []),
     "Cast": ([node("Cast", "x", to=TensorProto.FLOAT)], []),
+    "CastLike": ([node("CastLike", "i, x", "c"), node("Mul", "x, c")], [ints("i", *range(6))]),
+    "CastLike of floats": ([node("CastLike", "x, c", "t"), node("Add", "x, t")], [tensor("c", 1)]),
     "Slice": (
         [node("Slice", "x, a, e, d, s")],
         [ints("a", 1, -5), ints("e", 2**63 - 1, 5), ints("d", 3, 2), ints("s", 2, 1)],

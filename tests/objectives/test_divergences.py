@@ -130,6 +130,17 @@ def test_never_negative_never_above_its_limit(seed: int, scale: float, step: flo
     assert (total_variation(t, s) <= (0.5 * kl(t, s)).sqrt() + 1e-6).all()  # Pinsker
 
 
+@pytest.mark.parametrize("divergence", ALL)
+def test_rounding_never_crosses_the_limits(divergence: Divergence) -> None:
+    """Enough rows that, without care, hundreds come out below 0 and some above the largest value."""
+    generator = torch.Generator().manual_seed(0)
+    t, noise = torch.randn(2, 100_000, 6, generator=generator, dtype=torch.float64)
+    near = divergence((3 * t).float(), (3 * t + 1e-7 * noise).float())
+    far = divergence((300 * t).float(), (-3000 * t).float())
+    assert (near >= 0).all()
+    assert (far <= torch.tensor(LIMIT[divergence])).all()
+
+
 @given(seeds)
 @settings(max_examples=10, deadline=None)
 def test_symmetries(seed: int) -> None:

@@ -25,7 +25,7 @@ from understudy.bounds.unit import unit_rows
 BATCH_BUDGET = 2**22  # numbers in all rows of a batch of points, which decides how many points it has
 ROWS_BUDGET = 2**20  # numbers in the rows walked back at once (8 MiB in float64: near a cache's size)
 
-Rows = tuple[Float[Tensor, "k r ..."], Float[Tensor, "k r"]]  # coefficients on the input, constants
+Rows = tuple[Float[Tensor, "m r ..."], Float[Tensor, "m r"]]  # coefficients on the input, constants
 
 
 @dataclass(frozen=True, eq=False)

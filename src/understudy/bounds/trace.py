@@ -32,26 +32,29 @@ def trace(
         InputError: an operator that cannot be bounded (named, with its place and the list of those that can),
             an output that is not one tensor of logits (batch, classes), or a module that cannot be exported.
     """
-    twin = copy.deepcopy(module).to(dtype).eval().requires_grad_(False)
     if device is None:
-        first = next(iter(twin.parameters()), None)
+        first = next(iter(module.parameters()), None)
         device = first.device if first is not None else torch.device("cpu")
-    twin = twin.to(device)
-    program = _export(twin, torch.zeros(BATCH, *shape, dtype=dtype, device=device))
+    host = torch.device("cpu")  # traced here, wherever it is to live
+    twin = copy.deepcopy(module).to(host, dtype).eval().requires_grad_(False)
+    program = _export(twin, torch.zeros(BATCH, *shape, dtype=dtype))
     builder = Builder(tuple(shape))
     logits = _translate(program, builder)
     if len(logits.shape) != 1:
         raise InputError(f"the module must return logits (batch, classes), found (batch, {logits.shape})")
     if logits.node != len(builder.nodes) - 1:
         logits = builder.scale(logits, torch.ones((), dtype=dtype), None)
-    graph = Graph(tuple(_convert(node, dtype, device) for node in builder.nodes), dtype, device)
+    graph = Graph(tuple(_convert(node, dtype, host) for node in builder.nodes), dtype, host)
     _compare(graph, twin)
-    return graph
+    if device == host:
+        return graph
+    return Graph(tuple(_convert(node, dtype, device) for node in graph.nodes), dtype, device)
 
 
 def _export(twin: nn.Module, example: Tensor) -> Any:
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             twin(example)
     except Exception as error:  # whatever the caller's own code raises
         raise InputError(
@@ -187,8 +190,9 @@ def _convert(node: Node, dtype: torch.dtype, device: torch.device) -> Node:
 
 def _compare(graph: Graph, twin: nn.Module) -> None:
     generator = torch.Generator().manual_seed(0)
-    x = torch.rand(5, *graph.shape, generator=generator, dtype=graph.dtype).to(graph.device)
-    with torch.no_grad():
+    x = torch.rand(5, *graph.shape, generator=generator, dtype=graph.dtype)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         expected, found = twin(x), graph(x)
     scale = expected.abs().max().clamp(min=1.0)
     difference = (expected - found).abs().max()

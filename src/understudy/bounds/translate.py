@@ -15,7 +15,7 @@ from understudy.bounds.graph import Relu
 from understudy.bounds.ops import Conv2d, Linear, Permute, Pool, Reduce, Slice
 
 Arguments = Mapping[str, Any]
-Result = Act | tuple[Act | None, ...]
+Result = Act | Tensor | tuple[Act | None, ...]
 
 
 def _act(b: Builder, value: Any, role: str = "its input") -> Act:
@@ -283,6 +283,12 @@ def _concatenate(b: Builder, a: Arguments) -> Act:
     return b.scale(y, torch.ones((), dtype=torch.float64), fixed) if bool((fixed != 0).any()) else y
 
 
+def _filled(b: Builder, a: Arguments) -> Tensor:
+    """A constant that takes only its shape from an activation."""
+    value = a["fill_value"] if "fill_value" in a else float("ones" in b.operator)
+    return torch.full(a["result"], float(value), dtype=torch.float64)
+
+
 def item(b: Builder, container: Any, index: int) -> Any:
     """One of several results."""
     value = operator.getitem(container, index)
@@ -305,4 +311,6 @@ HANDLERS: dict[str, Handler] = {
     "mean": _reduce, "sum": _reduce, "avg_pool2d": _avg_pool,
     "adaptive_avg_pool2d": _adaptive_pool, "_adaptive_avg_pool2d": _adaptive_pool,
     "slice": _slice, "select": _select, "constant_pad_nd": _pad, "pad": _pad, "cat": _concatenate,
+    "zeros_like": _filled, "ones_like": _filled, "full_like": _filled,
+    "new_zeros": _filled, "new_ones": _filled, "new_full": _filled,
 }  # fmt: skip

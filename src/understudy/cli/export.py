@@ -26,12 +26,12 @@ def export(
     from understudy.data.resolve import load_data
     from understudy.models.export import export_onnx
 
-    shape = None if data is None else load_data(data, "test", data_root=data_root).shape
-    opened = api.load(student, data=data, data_root=data_root)
-    if opened.config is not None:
-        shape = opened.config.shape
-    if shape is None:
+    found = None if data is None else load_data(data, "test", data_root=data_root)
+    opened = api.load(student, data=found)
+    takes = found or opened.config
+    if takes is None:
         raise InputError("this model does not say what inputs it takes: name a data set with --data")
-    export_onnx(opened.module, onnx, shape)
+    shape = takes.shape
+    export_onnx(opened.module, onnx, shape, low=takes.low, high=takes.high)
     if not quiet:
         typer.echo(f"{onnx}: {opened.parameters:,} parameters, inputs (batch, {', '.join(map(str, shape))})")

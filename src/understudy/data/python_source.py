@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +22,8 @@ def from_tensors(
     """A `DataSet` of the tensors themselves, not copied: inputs (N, ...), labels (N,) or None.
 
     Floats are taken as they are and must lie in [low, high]. Bytes (uint8) are divided by 255 where the range
-    is [0, 1], and taken as they are where it is another. Labels that are all -1 mean there are none.
+    is [0, 1] or none is stated (infinities; it is [0, 1] then), and taken as they are where it is another.
+    Labels that are all -1 mean there are none.
 
     Raises:
         InputError: shapes that do not go together, labels that are no whole numbers, what `DataSet` refuses.
@@ -35,6 +37,8 @@ def from_tensors(
         inputs = inputs.to(torch.uint8)
         scale = None
     else:
+        if inputs.dtype == torch.uint8 and (low, high) == (-math.inf, math.inf):
+            low, high = 0.0, 1.0
         scale = 255.0 if inputs.dtype == torch.uint8 and (low, high) == (0.0, 1.0) else None
     if labels is not None:
         labels = _whole(labels.detach().cpu(), name)

@@ -173,7 +173,7 @@ def run_training(
     }
     folder = _folder(out, resumed, content)
     if folder is not None and folder.finished:
-        done = open_model(folder.path)
+        done = open_for(data, folder.path)
         return Run(done.module, done.curves, folder.path, _seconds(done.curves))
     with Progress(f"{request.command} {config.spec}", quiet) as bar:
         task = Task(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import types
 import typing
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 from understudy.errors import InputError, unknown
@@ -60,10 +60,10 @@ def make_method(name: str, options: dict[str, str] | None = None) -> Any:
         if field not in known:
             raise unknown(f"option of {name}", field, known)
         changes[field] = parse_value(f"{name}.{field}", text, hints[field])
-    try:
-        return kind(**changes)
-    except TypeError as error:  # a user's own class with fields that have no default
-        raise InputError(f"method {name}: {error}; set the field, or give it a default") from error
+    bare = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+    if missing := [field for field in bare if field not in changes]:
+        raise InputError(f"method {name} has no default for {', '.join(missing)}: set it")
+    return kind(**changes)
 
 
 def parse_value(what: str, text: str, kind: Any) -> Any:

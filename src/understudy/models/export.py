@@ -19,8 +19,6 @@ from understudy.models.onnx.check import TOLERANCE, Reference, difference, rando
 from understudy.models.onnx.read import first_line, import_onnx
 from understudy.models.saved import write_atomically
 
-OPSET = 18
-
 
 class _Alone(nn.Module):
     """What is exported: inputs -> logits, under names of our own."""
@@ -91,14 +89,14 @@ def export_onnx(
 def _answers(module: nn.Module, inputs: Tensor, name: str) -> Tensor:
     try:
         with torch.no_grad():
-            return module(inputs)  # type: ignore[no-any-return]
+            return module(inputs)
     except RuntimeError as error:
         shape = tuple(inputs.shape)
         raise InputError(f"{name} cannot be run on inputs of shape {shape}: {first_line(error)}") from error
 
 
 def _export(module: nn.Module, example: Tensor, name: str) -> bytes:
-    """torch's exporter, silenced; what it records about this machine (source paths) is removed."""
+    """torch's exporter (its newest operator set), silenced; what it records of this machine's paths is removed."""
     onnx = import_onnx()
     try:
         import onnxscript  # noqa: F401 (torch's exporter needs it, and says so less clearly)
@@ -110,7 +108,7 @@ def _export(module: nn.Module, example: Tensor, name: str) -> bytes:
     with _quiet():
         try:
             program: Any = torch.onnx.export(
-                module, (example,), dynamo=True, opset_version=OPSET, verbose=False, external_data=False,
+                module, (example,), dynamo=True, verbose=False, external_data=False,
                 input_names=["inputs"], output_names=["logits"], dynamic_shapes=({0: batch},),
             )  # fmt: skip
         except Exception as error:  # the exporter wraps whatever the module raises

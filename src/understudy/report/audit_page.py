@@ -115,9 +115,9 @@ def _over_radius(record: AuditRecord) -> Markup:
             over_radius(
                 title, f"share of {count(len(record.points), 'point')}", over_all, norm=norm, share=True
             ),
-            f"Over {examined}. At ε = 0 clean; above it each model’s accuracy under an attack on its "
-            "own loss, "
-            f"and agreement at the worst input found.{no_labels}",
+            f"Over {examined}. At ε = 0 clean; above it each model’s accuracy under an attack on its own loss, "
+            "and agreement where the confidences were found furthest apart, which need not be where a class "
+            f"changes.{no_labels}",
         )
     )
     within = _within(record, counted)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from understudy.auditing.record import AuditRecord, Bin
 from understudy.report.marks import dot, end_labels, line
-from understudy.report.markup import Markup, Number
+from understudy.report.markup import Markup, Number, el
 from understudy.report.plot import SHARE, UNIT, Frame, Tick, axes, chart, nice_ticks
 from understudy.report.words import count, number, percent
 
+LEAST = 5
 Kind = Literal["diagonal", "deviation", "share"]
 
 
@@ -53,8 +54,10 @@ def reliability(title: str, series: Sequence[BinSeries], x_label: str, y_label: 
 
     `kind`: "diagonal" draws what was observed against mean confidence, "deviation" their difference around 0
     (several methods would hide each other on the diagonal), "share" what was observed as a percentage.
+    With several series bins of fewer than `LEAST` points are left out.
     """
-    known = [(s, _known(s.bins, kind)) for s in series]
+    least = 1 if len(series) == 1 else LEAST
+    known = [(s, _known([one for one in s.bins if one.count >= least], kind)) for s in series]
     reach = (
         max((abs(y) for _, bins in known for _, y, _ in bins), default=0.1) if kind == "deviation" else 1.0
     )
@@ -66,6 +69,7 @@ def reliability(title: str, series: Sequence[BinSeries], x_label: str, y_label: 
     if kind != "share":
         marks.append(line(frame, [(0, 0), (1, 1 if kind == "diagonal" else 0)], "ideal"))
     labels: list[tuple[Number, str, str]] = []
+    starts: list[Number] = []
     largest = max((one.count for s in series for one in s.bins), default=1) or 1
     spread = 1.35 if len(series) == 1 else 0.7
     spoken = []
@@ -80,8 +84,9 @@ def reliability(title: str, series: Sequence[BinSeries], x_label: str, y_label: 
             marks.append(dot(frame.x(x), frame.y(y), s.colour, read, s.shape, size))
         if len(series) > 1:
             labels.append((bins[-1][1], s.name, s.colour))
+            starts.append(bins[-1][0])
         spoken.append(f"{s.name}: {sum(one.count for one in s.bins)} points in {len(bins)} bins.")
-    marks += end_labels(frame, labels)
+    marks += end_labels(frame, labels, starts=starts)
     return chart(frame, title, " ".join(spoken) or "Nothing was measured.", *marks)
 
 
@@ -110,37 +115,41 @@ class Histogram:
 
 
 def histogram(title: str, series: Sequence[Histogram], x_label: str) -> Markup:
-    """Outlines of histograms as shares of their points, with a filled area when there is only one."""
-    edges = [edge for s in series for edge in s.edges]
-    reach = max((abs(edge) for edge in edges), default=1.0) or 1.0
-    tallest = max((max(_shares(s)) for s in series if s.counts), default=1.0) or 1.0
-    ticks = nice_ticks(0.0, 100 * tallest, 4)
-    frame = Frame((-reach, reach), (0.0, tallest * 1.04), right=14 if len(series) == 1 else 74)
-    x_ticks = _signed(nice_ticks(-reach, reach, 4))
-    y_ticks = [(value / 100, f"{name}%") for value, name in ticks]
-    marks: list[str | None] = [axes(frame, x_ticks, y_ticks, x_label, "share of points")]
-    marks.append(line(frame, [(0, 0), (0, tallest * 1.04)], "ideal"))
-    labels: list[tuple[Number, str, str]] = []
-    for position, s in enumerate(series):
-        if not s.counts:
-            continue
-        outline: list[tuple[Number, Number | None]] = [(s.edges[0], 0)]
-        shares = _shares(s)
-        for place, share in enumerate(shares):
-            outline += [(s.edges[place], share), (s.edges[place + 1], share)]
-        outline.append((s.edges[-1], 0))
-        marks.append(line(frame, outline, f"{s.colour}{' filled' if len(series) == 1 else ' thin'}"))
-        for place, share in enumerate(shares):
-            if s.counts[place] and (len(series) == 1 or share == max(shares)):
-                low, high = s.edges[place], s.edges[place + 1]
-                read = f"{s.name}, {low:+.2f} to {high:+.2f}: "
-                read += f"{count(s.counts[place], 'point')} ({percent(share)})"
-                marks.append(dot(frame.x((low + high) / 2), frame.y(share), s.colour, read, s.shape, 0.7))
-        if len(series) > 1:
-            labels.append((tallest * (0.95 - 0.08 * position), s.name, f"{s.colour} unled"))
-    marks += end_labels(frame, labels)
+    """Histograms as shares of their points: one with its axis, several as rows of equal height and scale."""
+    many = len(series) > 1
+    reach = max((abs(edge) for s in series for edge in s.edges), default=1.0) or 1.0
+    tallest = 1.04 * (max((max(_shares(s)) for s in series if s.counts), default=1.0) or 1.0)
+    step = 46 if many else 204
+    left = min(130, 14 + 7 * max(len(s.name) for s in series)) if many else 40
+    whole = Frame((-reach, reach), (0.0, tallest), left=left, height=66 + step * len(series))
+    ticks = [] if many else [(v / 100, f"{name}%") for v, name in nice_ticks(0.0, 100 * tallest, 4)]
+    y_label = "" if many else "share of points"
+    marks: list[str | None] = [axes(whole, _signed(nice_ticks(-reach, reach, 4)), ticks, x_label, y_label)]
+    marks.append(line(whole, [(0, 0), (0, tallest)], "ideal"))
+    for row, s in enumerate(series):
+        base = whole.bottom + step * (len(series) - 1 - row)
+        gap = 6 if many else 0
+        frame = replace(whole, top=whole.height - base - step + gap, bottom=base)
+        marks.append(_outline(frame, s))
+        if many:
+            at = frame.y(0) - 5
+            marks.append(el("text", s.name, x=left - 10, y=at, class_=f"direct end {s.colour}"))
     spoken = " ".join(f"{s.name}: {sum(s.counts)} points." for s in series)
-    return chart(frame, title, spoken, *marks)
+    return chart(whole, title, spoken, *marks)
+
+
+def _outline(frame: Frame, s: Histogram) -> Markup:
+    """The filled outline of one histogram, each occupied bar with its read-out."""
+    outline: list[tuple[Number, Number | None]] = [(s.edges[0], 0)]
+    hits: list[str] = []
+    for low, high, amount, share in zip(s.edges, s.edges[1:], s.counts, _shares(s), strict=False):
+        outline += [(low, share), (high, share)]
+        if amount:
+            read = f"{s.name}, {low:+.2f} to {high:+.2f}: {count(amount, 'point')} ({percent(share)})"
+            width, top = frame.x(high) - frame.x(low), frame.y(share)
+            bar = el("rect", x=frame.x(low), y=top, width=width, height=frame.y(0) - top, class_="hit")
+            hits.append(el("g", el("title", read), bar, class_="pt"))
+    return el("g", line(frame, [*outline, (s.edges[-1], 0)], f"{s.colour} filled"), *hits)
 
 
 def _shares(s: Histogram) -> list[float]:

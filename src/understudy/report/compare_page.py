@@ -8,6 +8,7 @@ from typing import Any
 from understudy.auditing.record import AuditRecord
 from understudy.report.audit_page import data_rows, model_rows
 from understudy.report.calibration_charts import (
+    LEAST,
     BinSeries,
     histogram,
     pooled,
@@ -132,7 +133,12 @@ def _over_radius(c: Comparison, audits: Mapping[str, Sequence[AuditRecord]], nor
             "mean difference, 0 to 1",
             "The true difference is at most this.",
         ),
-        ("agreement", "Agreement", "share of points", "Same class at the worst input found."),
+        (
+            "agreement",
+            "Agreement",
+            "share of points",
+            "Same class where the confidences were found furthest apart.",
+        ),
         (
             "certified_agreement",
             "Certified agreement",
@@ -176,6 +182,7 @@ def _calibration(c: Comparison, audits: Mapping[str, Sequence[AuditRecord]]) -> 
             for i, m, seeds in known
         ]
 
+    few = f"Larger marks hold more points; bins of fewer than {LEAST} are left out."
     parts = []
     title = "Student’s confidence against the teacher’s"
     parts.append(
@@ -214,7 +221,7 @@ def _calibration(c: Comparison, audits: Mapping[str, Sequence[AuditRecord]]) -> 
                 "share of points that agree",
                 "share",
             ),
-            "Larger marks hold more points.",
+            few,
         )
     )
     if any(a.calibration.ece_student is not None for _, _, seeds in known for a in seeds):

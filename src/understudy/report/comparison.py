@@ -163,6 +163,11 @@ def vacuous(comparison: Comparison, audits: Mapping[str, Sequence[AuditRecord]])
             said.append(f"{method} {empty} of {total}")
     if not said:
         return "No upper bound was asked for, so nothing is proved about any method."
+    if all(" 0 of " in one for one in said):
+        return (
+            f"At no counted point of any method is the certificate vacuous (FaithUB of {VACUOUS:g} or more) at "
+            f"ε = {radius(comparison.focus)}."
+        )
     what = f"Points at which the certificate is vacuous (FaithUB of {VACUOUS:g} or more) at ε = "
     return f"{what}{radius(comparison.focus)}, of those counted: {', '.join(said)}."
 

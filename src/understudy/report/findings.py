@@ -61,7 +61,7 @@ def headlines(record: AuditRecord) -> list[Headline]:
             percent(clean.agreement),
             _ends(interval(clean.agreement_interval, True)),
             f"Both name the same class on {same} of {len(record.points)} inputs as they are; "
-            f"on {percent(last.agreement)} at the worst input found within ε = {eps}.",
+            f"on {percent(last.agreement)} where their confidences were found furthest apart within ε = {eps}.",
         ),
         Headline(
             "Worst difference found",

@@ -31,6 +31,10 @@ def forest(title: str, metric: str, entries: Sequence[Entry]) -> Markup:
     values = [value for value in values if present(value)]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     pad = 0.06 * (high - low) or 0.01
+    if (
+        metric in SHARES
+    ):  # an interval of a few seeds may reach past what a share can be; the drawing does not
+        low, high = max(low, 0.0), min(high, 1.0)
     step, longest = 36, max(len(e.method) for e in entries)
     frame = Frame(
         (low - pad, high + pad),
@@ -61,7 +65,14 @@ def forest(title: str, metric: str, entries: Sequence[Entry]) -> Markup:
             continue
         if e.low is not None and e.high is not None:
             marks.append(
-                el("line", x1=frame.x(e.low), x2=frame.x(e.high), y1=y, y2=y, class_=f"whisker {e.colour}")
+                el(
+                    "line",
+                    x1=frame.x(max(e.low, low)),
+                    x2=frame.x(min(e.high, high)),
+                    y1=y,
+                    y2=y,
+                    class_=f"whisker {e.colour}",
+                )
             )
         ends = interval((e.low, e.high), metric in SHARES)
         mean = metric_value(metric, e.mean)

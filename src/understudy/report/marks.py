@@ -98,15 +98,23 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> list
     return out
 
 
-def end_labels(frame: Frame, labels: Sequence[tuple[Number, str, str]], gap: float = 14.0) -> list[Markup]:
-    """Names at the right ends of lines: (value there, name, colour), moved apart where they would overlap."""
+def end_labels(
+    frame: Frame,
+    labels: Sequence[tuple[Number, str, str]],
+    gap: float = 14.0,
+    starts: Sequence[Number] | None = None,
+) -> list[Markup]:
+    """Names at the right ends of lines: (value there, name, colour), moved apart where they would overlap.
+    `starts`: where each line ends on the horizontal axis, if not at the right edge."""
     places = spread(
         [frame.y(value) for value, _, _ in labels], gap, frame.top + 2.0, frame.height - frame.bottom - 2.0
     )
     x = frame.width - frame.right
+    ends = [x + 3.0] * len(labels) if starts is None else [frame.x(start) + 6 for start in starts]
     out: list[Markup] = []
-    for (value, name, colour), at in zip(labels, places, strict=True):
+    for (value, name, colour), at, end in zip(labels, places, ends, strict=True):
         true = frame.y(value)
-        out.append(el("path", d=f"M{x + 3} {true:.1f}L{x + 11} {at:.1f}", class_=f"leader {colour}"))
+        path = f"M{end:.1f} {true:.1f}L{max(end, x + 3):.1f} {true:.1f}L{x + 11} {at:.1f}"
+        out.append(el("path", d=path, class_=f"leader {colour}"))
         out.append(el("text", name, x=x + 14, y=at + 4, class_=f"direct {colour}"))
     return out

@@ -70,7 +70,8 @@ def interval(ends: Sequence[Number | None] | None, share: bool = False) -> str:
         return ""
     low, high = (float(end) for end in ends if end is not None)
     dash = " to " if low < 0 else "–"
-    return f"{100 * low:.1f}{dash}{100 * high:.1f}%" if share else f"{number(low)}{dash}{number(high)}"
+    text = f"{100 * low:.1f}{dash}{100 * high:.1f}%" if share else f"{number(low)}{dash}{number(high)}"
+    return text.replace("-", "−")
 
 
 def radius(eps: Number) -> str:

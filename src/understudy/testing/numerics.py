@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
+from jaxtyping import config
 from torch import Tensor
 
 from understudy.models.outputs import View
@@ -150,44 +152,38 @@ def _finite_gradient(terms: dict[str, Tensor], student: Views, where: str) -> No
 
 def check_compiled(case: Case) -> str:
     """`torch.compile` gives the eager values and gradients."""
-    scene = case.scene().to(torch.float32)
-    eager = _pure(case, scene)
-    try:
-        with warnings.catch_warnings():
-            # torch itself instantiates an autograd.Function while it traces one, and warns of it
-            warnings.filterwarnings(
-                "ignore", "<class 'torch.autograd.function.Function'>", DeprecationWarning
-            )
-            compiled = torch.compile(eager, backend=case.backend, fullgraph=True)
-            for part in (scene, case.scene(shift=5).to(torch.float32)):
-                expected = _run(eager, part)
-                for name, values in _run(compiled, part).items():
-                    hold(
-                        torch.allclose(values, expected[name], rtol=1e-4, atol=1e-6),
-                        f"compiled by {case.backend}, {name} differs by "
-                        f"{float((values - expected[name]).abs().max()):.3g}",
-                    )
-    finally:
-        torch.compiler.reset()  # else the limit on recompilations would turn later checks into eager ones
+    with _traceable():
+        compiled = torch.compile(case.objective.terms, backend=case.backend, fullgraph=True)
+        for scene in (case.scene(), case.scene(shift=5)):
+            expected = _run(case.objective.terms, scene.to(torch.float32))
+            for name, values in _run(compiled, scene.to(torch.float32)).items():
+                hold(
+                    torch.allclose(values, expected[name], rtol=1e-4, atol=1e-6),
+                    f"compiled by {case.backend}, {name} differs by "
+                    f"{float((values - expected[name]).abs().max()):.3g}",
+                )
     return f"{case.backend} equals eager"
 
 
-Pure = Callable[[Views, Views, Tensor | None], dict[str, Tensor]]
+@contextmanager
+def _traceable() -> Iterator[None]:
+    """A fresh compiler, and run-time shape checks (which a test run may have switched on) out of its way."""
+    checked = config.jaxtyping_disable
+    with warnings.catch_warnings():
+        # torch itself instantiates an autograd.Function while it traces one, and warns of it
+        warnings.filterwarnings("ignore", "<class 'torch.autograd.function.Function'>", DeprecationWarning)
+        config.update("jaxtyping_disable", True)
+        try:
+            yield
+        finally:
+            config.update("jaxtyping_disable", checked)
+            torch.compiler.reset()  # else the limit on recompilations would make later checks eager ones
 
 
-def _pure(case: Case, like: Scene) -> Pure:
-    """The terms as a function of what the two models said."""
-
-    def terms(student: Views, teacher: Views, labels: Tensor | None) -> dict[str, Tensor]:
-        return replace(like, student=student, teacher=teacher, labels=labels).terms(case.objective)
-
-    return terms
-
-
-def _run(function: Pure, scene: Scene) -> dict[str, Tensor]:
+def _run(function: Callable[..., Mapping[str, Tensor]], scene: Scene) -> dict[str, Tensor]:
     """Values and gradients by name."""
     asked = with_gradient(scene)
-    terms = function(asked.student, asked.teacher, asked.labels)
+    terms = function(*asked.arguments())
     found = {f"term {name!r}": values.detach() for name, values in terms.items()}
     inputs = leaves(asked.student)
     total = torch.stack([values.sum() for values in terms.values()]).sum()

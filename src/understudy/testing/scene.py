@@ -41,22 +41,24 @@ class Scene:
         """How many examples."""
         return len(next(iter(self.student.values())).logits)
 
-    def terms(self, objective: Objective) -> dict[str, Tensor]:
-        """What the objective makes of it: terms checked to be one float an example."""
+    def arguments(self) -> tuple[Outputs, Outputs, Batch]:
+        """What an objective's `terms` is called with."""
         count = self.rows
         inputs = torch.full((count, *TINY_SHAPE), 0.5)
         views = dict.fromkeys({CLEAN, *self.student, *self.teacher}, inputs)
         batch = Batch(views, torch.arange(count), self.labels, self.progress)
-        terms = objective.terms(Outputs(self.student), Outputs(self.teacher), batch)
-        hold(
-            isinstance(terms, Mapping) and len(terms) > 0,
-            f"terms must be a dict of named tensors, found {terms!r}",
-        )
+        return Outputs(self.student), Outputs(self.teacher), batch
+
+    def terms(self, objective: Objective) -> dict[str, Tensor]:
+        """What the objective makes of it, checked to be one float an example."""
+        terms = objective.terms(*self.arguments())
+        hold(isinstance(terms, Mapping), f"terms must be a dict of named tensors, found {terms!r}")
+        hold(len(terms) > 0, "terms must hold at least one named tensor, found none")
         for name, values in terms.items():
             hold(isinstance(values, Tensor), f"term {name!r} must be a tensor, found {type(values).__name__}")
             hold(
-                values.shape == (count,) and values.is_floating_point(),
-                f"term {name!r} must hold one float an example ({count},), without reduction; "
+                values.shape == (self.rows,) and values.is_floating_point(),
+                f"term {name!r} must hold one float an example ({self.rows},), without reduction; "
                 f"found {values.dtype} of shape {tuple(values.shape)}",
             )
         return dict(terms)

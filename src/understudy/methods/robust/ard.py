@@ -44,8 +44,8 @@ class ARD(AdversarialMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("temperature", self.temperature, 0, above=True)
-        check_number("alpha", self.alpha, 0, 1)
+        check_number("temperature", self.temperature, 0.0, above=True)
+        check_number("alpha", self.alpha, 0.0, 1.0)
 
     @property
     def needs(self) -> Needs:

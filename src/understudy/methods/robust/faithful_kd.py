@@ -48,8 +48,8 @@ class FaithfulKD(AdversarialMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("alpha", self.alpha, 0, 1)
-        check_number("hard_weight", self.hard_weight, 0)
+        check_number("alpha", self.alpha, 0.0, 1.0)
+        check_number("hard_weight", self.hard_weight, 0.0)
 
     @property
     def needs(self) -> Needs:

@@ -61,10 +61,10 @@ class IAD(AdversarialMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("temperature", self.temperature, 0, above=True)
-        check_number("alpha", self.alpha, 0, 1)
-        check_number("beta", self.beta, 0)
-        check_number("warmup", self.warmup, 0, 1)
+        check_number("temperature", self.temperature, 0.0, above=True)
+        check_number("alpha", self.alpha, 0.0, 1.0)
+        check_number("beta", self.beta, 0.0)
+        check_number("warmup", self.warmup, 0.0, 1.0)
         if self.form not in ("paper", "code"):
             raise InputError(f"form must be 'paper' or 'code', found {self.form!r}")
 

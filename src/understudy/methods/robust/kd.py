@@ -40,8 +40,8 @@ class SD(Method):
     zero_when: ClassVar[Mapping[str, ZeroWhen]] = {"hard": "right label"}
 
     def __post_init__(self) -> None:
-        check_number("temperature", self.temperature, 0, above=True)
-        check_number("alpha", self.alpha, 0, 1)
+        check_number("temperature", self.temperature, 0.0, above=True)
+        check_number("alpha", self.alpha, 0.0, 1.0)
 
     @property
     def needs(self) -> Needs:

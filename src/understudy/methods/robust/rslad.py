@@ -41,7 +41,7 @@ class RSLAD(AdversarialMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("alpha", self.alpha, 0, 1)
+        check_number("alpha", self.alpha, 0.0, 1.0)
 
     @property
     def needs(self) -> Needs:

@@ -38,7 +38,7 @@ class TRADES(AdversarialMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("beta", self.beta, 0)
+        check_number("beta", self.beta, 0.0)
 
     @property
     def needs(self) -> Needs:

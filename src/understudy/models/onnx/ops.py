@@ -90,6 +90,11 @@ def cast(node: Node, x: Tensor) -> Tensor:
     return x.to(INTEGERS[target])
 
 
+def cast_like(node: Node, x: Tensor, like: Tensor) -> Tensor:
+    """CastLike; between floats it changes nothing, as in `cast`."""
+    return x if x.is_floating_point() and like.is_floating_point() else x.to(like.dtype)
+
+
 def constant(node: Node) -> Tensor:
     """Constant: the tensor, number or list in the node's attribute."""
     if isinstance(node.get("value"), Tensor):
@@ -118,6 +123,7 @@ OPS: dict[str, Op] = {
     "AveragePool": Op(windows.average_pool),
     "BatchNormalization": Op(batch_norm),
     "Cast": Op(cast),
+    "CastLike": Op(cast_like),
     "Clip": Op(clip, (1, 2)),
     "Concat": Op(shaping.concat),
     "Constant": Op(constant),
