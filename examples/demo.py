@@ -28,7 +28,7 @@ def main() -> None:
     if not (teacher / "model.safetensors").exists():
         resume = (teacher / "config.json").exists()
         place = {"resume": teacher} if resume else {"out": teacher}
-        us.train("digits", "mlp[64,64,64]", robust="pgd", epochs=args.epochs, lr=2e-3, quiet=False, **place)
+        us.train("digits", "mlp[64,64,64]", robust="pgd", epochs=args.epochs, quiet=False, **place)
     trained = time.perf_counter()
     console.print(f"teacher trained in {trained - began:.0f} s: {teacher}")
 
@@ -39,7 +39,6 @@ def main() -> None:
         methods=["sd", "ard", "rslad", "fd"],
         seeds=[0],
         epochs=args.epochs,
-        lr=2e-3,
         points=args.points,
         out=args.out / "comparison",
         quiet=False,

@@ -58,6 +58,15 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tensors of a few numbers are slower on several threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def graphs() -> dict[str, Graph]:
     """Every architecture, traced."""

@@ -12,8 +12,11 @@ TINY, HUGE = 5e-324, 1e300
 
 
 def pairs() -> tuple[Tensor, Tensor]:
-    ends = torch.tensor([-HUGE, -3.0, -1.0, -1e-9, -1e-300, -TINY, 0.0, TINY, 1e-300, 1e-9, 0.1, 1.0, 7.0, HUGE])
-    ends = torch.cat([ends.double(), torch.randn(40, dtype=torch.float64)]).sort().values
+    ends = torch.tensor(
+        [-HUGE, -3.0, -1.0, -1e-9, -1e-300, -TINY, 0.0, TINY, 1e-300, 1e-9, 0.1, 1.0, 7.0, HUGE],
+        dtype=torch.float64,
+    )
+    ends = torch.cat([ends, torch.randn(40, dtype=torch.float64)]).sort().values
     low, high = torch.meshgrid(ends, ends, indexing="ij")
     keep = low <= high
     return low[keep][None], high[keep][None]
@@ -45,7 +48,9 @@ def test_worked(low: float, high: float, lower: float, upper: float, intercept: 
     assert found[2] >= intercept  # rounded outward
 
 
-@pytest.mark.parametrize(("low", "high"), [(torch.nan, 1.0), (-1.0, torch.nan), (-1.0, torch.inf), (-torch.inf, 1.0)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(torch.nan, 1.0), (-1.0, torch.nan), (-1.0, torch.inf), (-torch.inf, 1.0)]
+)
 def test_unknown_intervals_prove_nothing(low: float, high: float) -> None:
     lines = relax(torch.tensor([[low]]).double(), torch.tensor([[high]]).double())
     assert not (lines.upper.isfinite() & lines.intercept.isfinite()).any()

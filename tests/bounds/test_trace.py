@@ -36,7 +36,9 @@ FLAT = {
     "matmul and bias": lambda m, x: x @ m.matrix.T + m.vector,
     "folded constants": lambda m, x: x * (m.vector.exp() + m.matrix.sum(0)) - m.vector.square(),
     "constant first": lambda m, x: 1 - x + m.vector,
-    "constant over batch": lambda m, x: torch.zeros_like(x) + 2 * x - torch.ones(x.shape[0], 5, dtype=x.dtype),
+    "constant over batch": lambda m, x: (
+        torch.zeros_like(x) + 2 * x - torch.ones(x.shape[0], 5, dtype=x.dtype)
+    ),
     "division": lambda m, x: x / m.vector / 2,
     "residual with factors": lambda m, x: torch.sub(x, F.relu(x @ m.matrix), alpha=0.5) - x / 2,
     "mean as activation": lambda m, x: x - x.mean(1, keepdim=True),
@@ -99,7 +101,9 @@ def test_operators(functions: dict, shape: tuple[int, ...]) -> None:
         for name, part in zip(functions, module.parts, strict=True):
             expected = part(x)
             mine, found = found.split([expected.shape[1], found.shape[1] - expected.shape[1]], dim=1)
-            torch.testing.assert_close(mine, expected, rtol=1e-10, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(
+                mine, expected, rtol=1e-10, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}"
+            )
 
 
 def test_architectures(tools) -> None:

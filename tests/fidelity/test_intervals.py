@@ -83,6 +83,12 @@ def test_bootstrap_is_repeatable_and_chunked(monkeypatch: pytest.MonkeyPatch) ->
     assert whole[0] < low < high < whole[1]
 
 
+def test_bootstrap_counts_ties_half() -> None:
+    """Symmetric values have a symmetric interval, though many resampled means equal the mean."""
+    low, high = bootstrap_mean([0.0] * 4 + [1.0] * 4)
+    assert (low, high) == pytest.approx((0.125, 0.875))
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.sampled_from([0.9, 0.95, 0.999]))
 @settings(max_examples=40, deadline=None)
 def test_bootstrap_stays_among_the_values(values: list[float], confidence: float) -> None:

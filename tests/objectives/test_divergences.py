@@ -102,7 +102,7 @@ def test_two_classes_by_hand() -> None:
 
 
 @given(seeds, scales, st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.float16]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_zero_at_equality_with_zero_gradient(seed: int, scale: float, dtype: torch.dtype) -> None:
     z = logits(seed, scale=scale)[0].to(dtype)
     for divergence in ALL:
@@ -119,7 +119,7 @@ def test_zero_at_equality_with_zero_gradient(seed: int, scale: float, dtype: tor
 
 
 @given(seeds, scales, st.sampled_from([0.0, 1e-6, 1e-4, 1e-2, 1.0]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_never_negative_never_above_its_limit(seed: int, scale: float, step: float) -> None:
     t, noise = logits(seed, scale=scale)
     t, s = t.float(), (t + step * noise).float()
@@ -142,7 +142,7 @@ def test_rounding_never_crosses_the_limits(divergence: Divergence) -> None:
 
 
 @given(seeds)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=3, deadline=None)
 def test_symmetries(seed: int) -> None:
     t, s = logits(seed)
     order = torch.randperm(6, generator=torch.Generator().manual_seed(seed))
@@ -181,7 +181,7 @@ def test_gradient_is_the_closed_form(divergence: Divergence, temperature: float)
 
 @pytest.mark.parametrize("divergence", ALL)
 def test_gradient_against_differences(divergence: Divergence) -> None:
-    t, s = (z.requires_grad_() for z in logits(4, rows=3, classes=4, scale=1.5))
+    t, s = (z.requires_grad_() for z in logits(4, rows=2, classes=3, scale=1.5))
     assert torch.autograd.gradcheck(lambda a, b: divergence(a, b, 1.7), (t, s))
     assert torch.autograd.gradcheck(lambda b: divergence(t.detach(), b), (s,))
     assert torch.autograd.gradcheck(lambda a: divergence(a, s.detach()), (t,))
@@ -189,7 +189,7 @@ def test_gradient_against_differences(divergence: Divergence) -> None:
 
 @pytest.mark.parametrize("divergence", SMOOTH)
 def test_second_derivative_against_differences(divergence: Divergence) -> None:
-    t, s = (z.requires_grad_() for z in logits(5, rows=2, classes=4, scale=1.5))
+    t, s = (z.requires_grad_() for z in logits(5, rows=1, classes=3, scale=1.5))
     assert torch.autograd.gradgradcheck(lambda a, b: divergence(a, b, 1.7), (t, s))
 
 
@@ -258,7 +258,7 @@ def test_mixed_types_take_the_wider() -> None:
 # torch 2.13's tracer instantiates autograd.Function itself, which torch deprecates.
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.usefixtures("plain_types")
-@pytest.mark.parametrize("divergence", ALL)
+@pytest.mark.parametrize("divergence", [kl, js])
 def test_compiled_equals_eager(divergence: Divergence) -> None:
     def gradients(function: Divergence) -> list[Tensor]:
         t, s = (z.float().requires_grad_() for z in logits(9))

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from understudy.bounds.graph import Add, Graph, Input, Relu
@@ -106,21 +106,19 @@ def tighten(
 ) -> Interval:
     """The interval of a node met with CROWN's, for the entries whose sign is open at some point."""
     low, high = (side.flatten(1).clone() for side in known)
-    index = _open(low, high).nonzero()[:, 0]
+    undecided = ~(high <= 0) & ~(low >= 0)  # NaN does not decide
+    index = undecided.any(0).nonzero()[:, 0]
     shape = graph.nodes[position].shape
     step = max(1, ROWS_BUDGET // (2 * len(low) * max(graph.width, size(shape))))
     for part in index.split(step):
         start, rows, constant = unit_rows(graph, position, part)
         lines, added = backward(graph, relaxations, start, torch.cat([rows, -rows])[None])
         top, bottom = region.maximum(lines, added + torch.cat([constant, -constant])).chunk(2, dim=1)
-        high[:, part] = torch.minimum(high[:, part], top)
-        low[:, part] = torch.maximum(low[:, part], -bottom)
+        # only where it is needed, so that a point's bounds do not depend on its batch
+        here = undecided[:, part]
+        high[:, part] = torch.where(here, torch.minimum(high[:, part], top), high[:, part])
+        low[:, part] = torch.where(here, torch.maximum(low[:, part], -bottom), low[:, part])
     return low.view_as(known[0]), high.view_as(known[1])
-
-
-def _open(low: Float[Tensor, "b n"], high: Float[Tensor, "b n"]) -> Bool[Tensor, " n"]:
-    """Entries that are not proved to keep their sign at every point (NaN is not a proof)."""
-    return (~(high <= 0) & ~(low >= 0)).any(0)
 
 
 def difference_rows(

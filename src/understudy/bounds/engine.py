@@ -96,7 +96,7 @@ class PairBounds:
         inputs: Float[Tensor, "b ..."],
         ball: Ball,
         *,
-        lower: Float[Tensor, " b"] | None = None,
+        lower: Float[Tensor, " n"] | None = None,
         tolerance: float = 1e-4,
         time_limit: float | None = None,
     ) -> list[PairBound]:
@@ -157,22 +157,22 @@ class PairBounds:
         deadline = None if time_limit is None else start + time_limit * len(points)
         here = region(points, ball)
         ours, theirs = self.teacher(points), self.student(points)
-        status: Status = "bounded"
+        states: list[Status]
         if ball.eps == 0:
             upper = (ours.softmax(1) - theirs.softmax(1)).abs().amax(1)
-            agree = ours.argmax(1) == theirs.argmax(1)
-            finite = bool(upper.isfinite().all())
-            used, status = ["clean"] * len(points), "exact" if finite else "bounded"
+            known = upper.isfinite()
+            agree = known & (ours.argmax(1) == theirs.argmax(1))
+            used, states = ["clean"] * len(points), ["exact" if one else "bounded" for one in known.tolist()]
         else:
             gaps, complete = self._gaps(here, deadline)
             upper, way = gaps.worst()
             agree = same_class(gaps, upper, ours, theirs)
             used = ["ibp" if self.mode == "ibp" else WAYS[i] for i in way.tolist()]
-            status = "bounded" if complete else "timeout"
+            states = ["bounded" if complete else "timeout"] * len(points)
         upper = upper.nan_to_num(nan=1.0).clamp(0, 1)
-        rows = zip(upper.tolist(), used, agree.tolist(), strict=True)
+        rows = zip(upper.tolist(), states, used, agree.tolist(), strict=True)
         seconds = (time.perf_counter() - start) / len(points)
-        return [PairBound(value, status, seconds, how, same) for value, how, same in rows]
+        return [PairBound(value, status, seconds, how, same) for value, status, how, same in rows]
 
     def _gaps(self, here: Region, deadline: float | None) -> tuple[Gaps, bool]:
         if self.mode == "ibp":

@@ -48,13 +48,13 @@ def tanh_gap(shift: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
 def clipped(base: Range, raised: Range, shift: Float[Tensor, "b c"]) -> Float[Tensor, "b c"]:
     """Largest sigmoid(r) - sigmoid(a) with a in `base`, r in `raised` and r - a <= shift.
 
-    On r = a + shift the difference is largest at a = -shift / 2 and falls on both sides; where the range of r
-    ends before that, it falls in a.
+    On r = a + shift the difference is farthest from 0 at a = -shift / 2 and nears 0 on both sides; where the
+    range of r ends before that, it falls in a. So the maximum is there or at an end.
     """
     low = torch.maximum(base[0], raised[0] - shift)
     high = torch.maximum(low, torch.minimum(base[1], raised[1] - shift))
-    a = torch.minimum(torch.maximum(-shift / 2, low), high)
-    return sigmoid_difference(torch.minimum(a + shift, raised[1]), a)
+    a = torch.stack([torch.minimum(torch.maximum(-shift / 2, low), high), low, high])
+    return sigmoid_difference(torch.minimum(a + shift, raised[1]), a).amax(0)
 
 
 def joint(teacher: Range, student: Range, up: Tensor, down: Tensor) -> Float[Tensor, "b c"]:

@@ -46,7 +46,7 @@ Seed = Annotated[
     int | None, typer.Option("--seed", metavar="N", help="Of initialisation, order and attacks [default: 0].")
 ]
 LearningRate = Annotated[
-    float | None, typer.Option("--lr", metavar="X", help="Learning rate at the start [default: 0.001].")
+    float | None, typer.Option("--lr", metavar="X", help="Learning rate at the start; default by data set.")
 ]
 Examples = Annotated[
     int | None, typer.Option("--examples", metavar="N", help="Train on the first N examples only.")

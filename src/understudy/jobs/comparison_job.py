@@ -32,6 +32,7 @@ from understudy.version import __version__
 
 BASELINES = ("ce", "at")
 LOWER_IS_BETTER = ("lower_mean", "upper_mean", "upper_max", "kl", "total_variation", "relative_ece")
+UNBOUNDED = ("kl", "nll_student", "brier_student", "train_seconds")
 PER_RADIUS = (
     "lower_mean", "upper_mean", "upper_max", "certified_agreement", "agreement", "accuracy_student",
     "accuracy_teacher", "kl", "total_variation",
@@ -252,6 +253,8 @@ def over_seeds(
     summary = []
     for (method, metric), values in table.items():
         mean, low, high = mean_over_seeds([values[s] for s in seeds if s in values])
+        if low is not None and high is not None:  # no metric is negative, and shares and bounds end at 1
+            low, high = max(low, 0.0), high if metric.split("@")[0] in UNBOUNDED else min(high, 1.0)
         reference = kinds[method_class(reference_of(method))]
         verdict = None
         if reference != method and higher_is_better(metric) is not None:

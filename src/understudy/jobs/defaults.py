@@ -1,4 +1,4 @@
-"""Defaults that depend on the data set: training radius, epochs."""
+"""Defaults that depend on the data set: training radius, epochs, learning rate."""
 
 from __future__ import annotations
 
@@ -9,24 +9,30 @@ from understudy.errors import InputError
 
 @dataclass(frozen=True)
 class DataDefaults:
-    """What the field uses on a set: training radius (in the data's units) and epochs that suffice here."""
+    """The field's training radius on a set (in the data's units); epochs and learning rate that suffice here."""
 
     radius: float
     epochs: int
+    lr: float
 
 
 DEFAULTS = {
-    "digits": DataDefaults(radius=0.1, epochs=60),
-    "mnist": DataDefaults(radius=0.1, epochs=10),
-    "fashion_mnist": DataDefaults(radius=0.1, epochs=10),
-    "cifar10": DataDefaults(radius=8 / 255, epochs=30),
+    "digits": DataDefaults(radius=0.1, epochs=60, lr=4e-3),
+    "mnist": DataDefaults(radius=0.1, epochs=10, lr=2e-3),
+    "fashion_mnist": DataDefaults(radius=0.1, epochs=10, lr=2e-3),
+    "cifar10": DataDefaults(radius=8 / 255, epochs=30, lr=2e-3),
 }
-EPOCHS = 20
+EPOCHS, LR = 20, 1e-3
 
 
 def default_epochs(data: str) -> int:
     """Epochs for a data set by name; 20 for sets that are not named here."""
     return DEFAULTS[data].epochs if data in DEFAULTS else EPOCHS
+
+
+def default_lr(data: str) -> float:
+    """Adam's learning rate for a data set by name, at batches of 128; 0.001 for sets that are not named here."""
+    return DEFAULTS[data].lr if data in DEFAULTS else LR
 
 
 def default_radius(data: str) -> float:

@@ -15,7 +15,7 @@ from understudy.attacks import Norm
 from understudy.data.dataset import DataSet
 from understudy.data.resolve import load_data
 from understudy.errors import InputError
-from understudy.jobs.defaults import default_epochs, default_radius
+from understudy.jobs.defaults import default_epochs, default_lr, default_radius
 from understudy.jobs.progress import Progress
 from understudy.methods import make_method
 from understudy.models import zoo
@@ -71,7 +71,7 @@ class TrainingRequest:
     epochs: int | None = None
     seed: int = 0
     batch_size: int = 128
-    lr: float = 1e-3
+    lr: float | None = None
     optimizer: str = "adam"
     schedule: str = "cosine"
     weight_decay: float = 0.0
@@ -208,7 +208,7 @@ def _settings(request: TrainingRequest, data: DataSet, device: str, devices: int
         epochs=request.epochs if request.epochs is not None else default_epochs(data.name),
         batch_size=request.batch_size,
         optimizer=request.optimizer,  # type: ignore[arg-type]
-        lr=request.lr,
+        lr=request.lr if request.lr is not None else default_lr(data.name),
         weight_decay=request.weight_decay,
         schedule=request.schedule,  # type: ignore[arg-type]
         seed=request.seed,

@@ -165,13 +165,13 @@ def _pair(t: Tensor, s: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
             "teacher and student logits must have the same shape (B, C), "
             f"found {tuple(t.shape)} and {tuple(s.shape)}"
         )
-    t, s = _wide(t, temperature), _wide(s, temperature)
     if t.dtype != s.dtype:
-        t, s = t.double(), s.double()
-    return t, s
+        t, s = t.to(torch.promote_types(t.dtype, s.dtype)), s.to(torch.promote_types(t.dtype, s.dtype))
+    return _wide(t, temperature), _wide(s, temperature)
 
 
 def _wide(logits: Tensor, temperature: float) -> Tensor:
+    """The logits divided by T, in at least float32."""
     if logits.ndim != 2 or logits.shape[1] == 0:
         raise InputError(f"logits must have the shape (B, C), found {tuple(logits.shape)}")
     if logits.dtype not in _WIDE:

@@ -182,7 +182,7 @@ def _calibration(c: Comparison, audits: Mapping[str, Sequence[AuditRecord]]) -> 
             for i, m, seeds in known
         ]
 
-    few = f"Larger marks hold more points; bins of fewer than {LEAST} are left out."
+    few = "Where the teacher hesitates, is the answer still the same?"
     parts = []
     title = "Student’s confidence against the teacher’s"
     parts.append(
@@ -241,7 +241,8 @@ def _calibration(c: Comparison, audits: Mapping[str, Sequence[AuditRecord]]) -> 
                 "At 0 confidence equals accuracy; below it a model is overconfident.",
             )
         )
-    pool = "Seeds are put together." if len(c.seeds) > 1 else ""
+    pool = "Seeds are put together. " if len(c.seeds) > 1 else ""
+    pool += f"Larger marks hold more points; bins of fewer than {LEAST} are left out."
     return section(
         "Relative calibration",
         panels(*parts),

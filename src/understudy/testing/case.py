@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from understudy.models.taps import shapes_of
+from understudy.models.taps import resolve, shapes_of
 from understudy.objectives.base import Needs, Objective
 from understudy.testing.models import TINY_SHAPE, tiny_conv
 from understudy.testing.scene import Scene, hold, make_scene
@@ -39,9 +39,11 @@ class Case:
         hold(
             not missing, f"features without a layer: {missing}; name one of the tiny model's layers in `taps`"
         )
-        every = shapes_of(tiny_conv(self.classes), torch.zeros(2, *TINY_SHAPE))
+        tiny, probe = tiny_conv(self.classes), torch.zeros(2, *TINY_SHAPE)
+        every = shapes_of(tiny, probe)
+        layers = {name: resolve(tiny, self.taps[name], probe) for name in needs.features}
         object.__setattr__(self, "needs", needs)
-        object.__setattr__(self, "shapes", {name: every[self.taps[name]][1:] for name in needs.features})
+        object.__setattr__(self, "shapes", {name: every[layer][1:] for name, layer in layers.items()})
 
     @property
     def name(self) -> str:

@@ -15,7 +15,8 @@ from understudy.models.outputs import View
 from understudy.testing.case import Case
 from understudy.testing.scene import Scene, Views, hold, leaves, with_gradient
 
-STEP = 1e-6  # of finite differences in float64
+# Finite differences: step, relative and absolute tolerance. An objective may compute in float32 throughout.
+DIFFERENCES = {torch.float64: (1e-6, 1e-5, 1e-7), torch.float32: (1e-2, 1e-2, 1e-3)}
 LOGITS_IN_HALF = 1e-4  # relative error that bfloat16 logits may bring, beyond their own rounding
 FEATURES_IN_HALF = 0.05  # the same for features, which may be multiplied in bfloat16
 
@@ -66,12 +67,14 @@ def _finite_differences(
 
         def value(amount: float, way: dict[str, Tensor] = way) -> Tensor:
             moved = replace(scene, student=_moved(scene.student, way, amount))
-            return (weights * moved.terms(case.objective)[term]).sum()
+            values = moved.terms(case.objective)[term]
+            return (weights.to(values) * values).sum()
 
-        found = (value(STEP) - value(-STEP)) / (2 * STEP)
+        step, relative, absolute = DIFFERENCES[value(0.0).dtype]
+        found = (value(step) - value(-step)) / (2 * step)
         expected = sum((way[n] * g).sum() for n, g in gradients.items())
         hold(
-            torch.isclose(torch.as_tensor(expected), found, rtol=1e-5, atol=1e-7),
+            torch.isclose(torch.as_tensor(expected).to(found), found, rtol=relative, atol=absolute),
             f"the gradient of term {term!r} along a direction is {float(expected):.8g}, by finite differences "
             f"{float(found):.8g}; a part that is a target on purpose is declared in `held`",
         )

@@ -13,7 +13,7 @@ from understudy.objectives.reduction import reduce_terms
 from understudy.testing.case import PROGRESS, Case
 from understudy.testing.scene import Scene, hold, leaves, map_views, with_gradient
 
-EXACT = {torch.float64: 1e-9, torch.float32: 1e-5}  # what counts as zero
+EXACT = {torch.float64: 1e-9, torch.float32: 1e-5}  # what counts as zero, or as the same
 
 
 def check_values(case: Case) -> str:
@@ -43,35 +43,35 @@ def check_arguments(case: Case) -> str:
 def check_equality(case: Case) -> str:
     """Each term is zero when its trait says so, and only then."""
     said = {}
-    for dtype, tolerance in EXACT.items():
+    for dtype in EXACT:
         for i, progress in enumerate(PROGRESS):
             scene = case.scene(progress, shift=i).to(dtype)
             for term in scene.terms(case.objective):
                 said[term] = case.zero_when(term)
-                _EQUALITY[said[term]](case, scene, term, tolerance)
+                _EQUALITY[said[term]](case, scene, term)
     return ", ".join(f"{term}: {_SAID[trait]}" for term, trait in said.items())
 
 
-def _equal(case: Case, scene: Scene, term: str, tolerance: float) -> None:
-    _is_zero(case, scene.equal(), term, tolerance, "where student and teacher are equal")
+def _equal(case: Case, scene: Scene, term: str) -> None:
+    _is_zero(case, scene.equal(), term, "where student and teacher are equal")
 
 
-def _equal_views(case: Case, scene: Scene, term: str, tolerance: float) -> None:
-    _is_zero(case, scene.equal_views(), term, tolerance, "where student, teacher and all views are equal")
+def _equal_views(case: Case, scene: Scene, term: str) -> None:
+    _is_zero(case, scene.equal_views(), term, "where student, teacher and all views are equal")
     apart = scene.equal().terms(case.objective)[term]
     hold(
-        (apart.abs() > tolerance).all(),
+        (apart.abs() > EXACT[apart.dtype]).all(),
         f"term {term!r} claims to be zero for equal views only, but is zero for equal models as well: "
         f'declare zero_when "equal"',
     )
 
 
-def _right_label(case: Case, scene: Scene, term: str, tolerance: float) -> None:
+def _right_label(case: Case, scene: Scene, term: str) -> None:
     hold(scene.labels is not None, f"term {term!r} is zero at the right label, but `needs` names no labels")
     assert scene.labels is not None
     logits = 100 * F.one_hot(scene.labels, case.classes).to(next(iter(scene.student.values())).logits)
     sure = replace(scene, student={n: View(logits.clone(), v.features) for n, v in scene.student.items()})
-    _is_zero(case, sure, term, tolerance, "where the student is certain of the true label")
+    _is_zero(case, sure, term, "where the student is certain of the true label")
     wrong = replace(scene, labels=(scene.labels + 1) % case.classes)
     sure = replace(sure, labels=wrong.labels)
     values = sure.terms(case.objective)[term]
@@ -80,7 +80,7 @@ def _right_label(case: Case, scene: Scene, term: str, tolerance: float) -> None:
     )
 
 
-def _least(case: Case, scene: Scene, term: str, tolerance: float) -> None:
+def _least(case: Case, scene: Scene, term: str) -> None:
     equal = scene.equal()
     lowest = equal.terms(case.objective)[term]
     generator = torch.Generator().manual_seed(0)
@@ -91,16 +91,18 @@ def _least(case: Case, scene: Scene, term: str, tolerance: float) -> None:
     for _ in range(8):
         around = replace(equal, student=map_views(equal.student, near)).terms(case.objective)[term]
         hold(
-            (around >= lowest - tolerance * (1 + lowest.abs())).all(),
+            (around >= lowest - EXACT[around.dtype] * (1 + lowest.abs())).all(),
             f"term {term!r} claims to be least where student and teacher are equal, but is lower beside it",
         )
 
 
-def _is_zero(case: Case, scene: Scene, term: str, tolerance: float, where: str) -> None:
+def _is_zero(case: Case, scene: Scene, term: str, where: str) -> None:
     asked = with_gradient(scene)
     values = asked.terms(case.objective)[term]
     worst = values.detach().abs().max()
-    hold(worst <= tolerance, f"term {term!r} must be 0 {where}, found {worst:.3g} in {values.dtype}")
+    hold(
+        worst <= EXACT[values.dtype], f"term {term!r} must be 0 {where}, found {worst:.3g} in {values.dtype}"
+    )
     if values.requires_grad:
         inputs = list(leaves(asked.student).values())
         for gradient in torch.autograd.grad(values.sum(), inputs, allow_unused=True):
@@ -127,6 +129,11 @@ def check_sign(case: Case) -> str:
     return "not negative"
 
 
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Equal to the precision of their type (an objective may compute in float32 whatever it is given)."""
+    return torch.allclose(a, b, rtol=EXACT[a.dtype], atol=EXACT[a.dtype])
+
+
 def check_permutation(case: Case) -> str:
     """Examples in another order give the same values in that order."""
     for scene in case.scenes():
@@ -134,7 +141,7 @@ def check_permutation(case: Case) -> str:
         straight, mixed = scene.terms(case.objective), scene.select(order).terms(case.objective)
         for name, values in straight.items():
             hold(
-                torch.allclose(values[order], mixed[name], rtol=1e-9, atol=1e-12),
+                _same(values[order], mixed[name]),
                 f"term {name!r} depends on the order of the examples",
             )
     return "values follow their examples"
@@ -145,20 +152,18 @@ def check_accumulation(case: Case) -> str:
     if case.needs.whole_batch:
         return "relates examples to one another: micro-batches are refused (see `teacher is a guest`)"
     for scene in case.scenes():
-        whole, shares = reduce_terms(scene.terms(case.objective), scene.rows)
-        parts = [
-            reduce_terms(scene.select(rows).terms(case.objective), scene.rows)
-            for rows in (slice(0, 1), slice(1, 4), slice(4, None))
-        ]
-        for name, share in shares.items():
-            total = torch.stack([p[1][name] for p in parts]).sum()
+        whole = scene.terms(case.objective)
+        parts = [scene.select(rows) for rows in (slice(0, 1), slice(1, 4), slice(4, None))]
+        terms = [part.terms(case.objective) for part in parts]
+        for name, values in whole.items():
             hold(
-                torch.allclose(total, share, rtol=1e-9, atol=1e-12),
-                f"term {name!r} of micro-batches adds up to {total:.6g}, of the whole batch to {share:.6g}: if "
-                f"it relates examples to one another, declare Needs(whole_batch=True)",
+                _same(torch.cat([part[name] for part in terms]), values),
+                f"term {name!r} has other values in micro-batches: if it relates examples to one another, "
+                f"declare Needs(whole_batch=True)",
             )
+        total = torch.stack([reduce_terms(part, scene.rows)[0] for part in terms]).sum()
         hold(
-            torch.allclose(torch.stack([p[0] for p in parts]).sum(), whole),
-            "micro-batches' losses do not add up",
+            _same(total, reduce_terms(whole, scene.rows)[0]),
+            "the losses of micro-batches do not add up to that of the whole batch",
         )
     return "micro-batches add up to the whole"

@@ -1,0 +1,33 @@
+"""Fixtures that several folders share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from understudy.testing import tiny_conv, tiny_mlp
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of data sets that are not embedded: UNDERSTUDY_DATA, else ../shared/data; skips without one."""
+    named = os.environ.get("UNDERSTUDY_DATA")
+    folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no data sets in {folder}: set UNDERSTUDY_DATA")
+    return folder
+
+
+@pytest.fixture
+def teacher() -> nn.Sequential:
+    """A tiny teacher without batch norm, five classes, in eval mode."""
+    return tiny_mlp(seed=1).eval()
+
+
+@pytest.fixture
+def student() -> nn.Sequential:
+    """A tiny student with batch norm, five classes, in train mode."""
+    return tiny_conv(seed=2).train()
