@@ -187,7 +187,7 @@ def audit(
         InputError: something cannot be used; nothing has been written then.
         GateFailed, SoundnessError: see `fail_above`, and when two bounds contradict each other.
     """
-    found = open_data(data, split, data_root=data_root, valid_range=valid_range)
+    found = open_data(data, split, data_root=data_root, valid_range=valid_range, quiet=quiet)
     settings = AuditSettings(
         eps=_grid(eps, found),
         points=points,
@@ -269,7 +269,7 @@ def compare(
         InputError: something cannot be used, or the folder holds something else.
     """
     with_baselines(methods)
-    test = open_data(data, split, data_root=data_root, valid_range=settings.get("valid_range"))
+    test = open_data(data, split, data_root=data_root, valid_range=settings.get("valid_range"), quiet=quiet)
     radius = train_eps if train_eps is not None else default_radius(test.name)
     grid = _grid(eps, test) if eps is not None else (0.0, radius / 4, radius / 2, radius)
     opened = _open(teacher, test, settings.get("teacher_normalize"))

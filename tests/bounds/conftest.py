@@ -134,5 +134,5 @@ class Tools:
 
 
 @pytest.fixture(scope="session")
-def tools() -> Iterator[type[Tools]]:
-    yield Tools
+def tools() -> type[Tools]:
+    return Tools

@@ -11,6 +11,7 @@ from torch import nn
 
 from understudy.attacks.ball import Ball
 from understudy.bounds import PairBounds, crown
+from understudy.bounds import pair as pair_module
 from understudy.errors import InputError
 
 POINTS = torch.tensor([[0.6, 0.4], [0.5, 0.45]], dtype=torch.float64)
@@ -178,14 +179,12 @@ def test_two_hundred_classes(tools) -> None:
 
 def test_many_classes_are_bounded_as_few_are(graphs, tools, monkeypatch) -> None:
     """Examining classes in turn, and leaving out those that cannot matter, gives the same bound."""
-    from understudy.bounds import pair as module
-
     generator = torch.Generator().manual_seed(7)
     nets = [tools.with_weights(graphs[name], generator, 2.0) for name in ("plain", "residual")]
     x = torch.rand(4, *tools.shape, generator=generator, dtype=torch.float64)
     bounds = PairBounds(*nets, tools.shape)
     expected = bounds.bound(x, Ball(0.1))
-    monkeypatch.setattr(module, "AT_ONCE", 1)
+    monkeypatch.setattr(pair_module, "AT_ONCE", 1)
     for one, other in zip(bounds.bound(x, Ball(0.1)), expected, strict=True):
         assert one.upper <= other.upper + 1e-9
         assert one.same_class >= other.same_class

@@ -60,7 +60,7 @@ def test_clipped_is_the_maximum_over_its_set() -> None:
     feasible = value.isfinite()
     assert feasible.sum() > 100
     assert (found >= value - 1e-12)[feasible].all()
-    assert (found - value)[feasible].max() < 2e-3  # the grid's own error
+    assert (found - value)[feasible].max() < 8e-3  # a quarter of the grid's largest step
 
 
 def test_both_signs_of_the_joint_bound_on_random_boxes() -> None:

@@ -138,10 +138,10 @@ def test_relative_measures_by_hand() -> None:
 def test_histogram() -> None:
     t, s, _ = sample(3)
     edges, counts = c.difference_histogram(t, s)
-    assert len(edges) == 41
-    assert len(counts) == 40
-    assert (edges[0], edges[20], edges[-1]) == (-1.0, 0.0, 1.0)
-    np.testing.assert_allclose(edges, np.linspace(-1, 1, 41), atol=1e-15)
+    assert len(edges) == 42
+    assert len(counts) == 41
+    assert (edges[0], edges[20] + edges[21], edges[-1]) == (-1.0, 0.0, 1.0)
+    np.testing.assert_allclose(edges, np.linspace(-1, 1, 42), atol=1e-15)
     assert counts == np.histogram(c.confidence_differences(t, s).numpy(), edges)[0].tolist()
     assert sum(counts) == 200
 
@@ -149,7 +149,8 @@ def test_histogram() -> None:
 def test_histogram_ends() -> None:
     sure, unsure = torch.tensor([[1e4, 0.0]]), torch.tensor([[0.0, 1e4]])
     assert c.difference_histogram(sure, unsure)[1][0] == 1  # -1 in the first bin
-    assert c.difference_histogram(sure, sure)[1][19] == 1  # 0 in the one that ends at 0
+    assert c.difference_histogram(sure, sure)[1][20] == 1  # 0 in the middle one
+    assert c.difference_histogram(sure, sure, 41)[1][19] == 1  # where 0 is an edge, in the bin that ends there
 
 
 def test_agreement_and_correctness() -> None:

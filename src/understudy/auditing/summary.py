@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -21,7 +22,7 @@ def summarise(found: Examination, points: Sequence[PointRecord]) -> list[Summary
 def _mean(values: list[float]) -> tuple[float | None, Interval | None]:
     if not values:
         return None, None
-    return sum(values) / len(values), bootstrap_mean(values)
+    return math.fsum(values) / len(values), bootstrap_mean(values)
 
 
 def _share(flags: Tensor | None) -> tuple[float | None, Interval | None]:

@@ -120,7 +120,7 @@ class PairBounds:
         points = inputs.detach().to(self.teacher.device, self.teacher.dtype)
         bounds: list[PairBound] = []
         with torch.no_grad():
-            for part in points.split(self._at_once()):
+            for part in points.split(self._at_once()) if len(points) else ():
                 bounds += self._part(part, ball, time_limit)
         if lower is None:
             return bounds

@@ -130,19 +130,19 @@ def confidence_differences(
     return _at(_softmax(student_logits), chosen) - confidence
 
 
-def difference_edges(count: int = 41) -> list[float]:
-    """`count` evenly spaced edges from -1 to 1; with an odd count 0.0 is one of them."""
+def difference_edges(count: int = 42) -> list[float]:
+    """`count` evenly spaced edges from -1 to 1; with an even count a bin is centred on 0."""
     if count < 2:
         raise InputError(f"a histogram needs at least 2 edges, found {count}")
     return [(2 * i - (count - 1)) / (count - 1) for i in range(count)]
 
 
 def difference_histogram(
-    teacher_logits: Float[Tensor, "b c"], student_logits: Float[Tensor, "b c"], edges: int = 41
+    teacher_logits: Float[Tensor, "b c"], student_logits: Float[Tensor, "b c"], edges: int = 42
 ) -> tuple[list[float], list[int]]:
     """(`difference_edges`, counts of `confidence_differences` between them); the counts add up to B.
 
-    Right-closed, with -1 in the first bin: a difference of exactly 0 counts in the bin that ends at 0.
+    Right-closed, with -1 in the first bin. The default of 42 edges has a bin centred on 0.
     """
     at = difference_edges(edges)
     place = _right_closed(confidence_differences(teacher_logits, student_logits), at)

@@ -104,7 +104,12 @@ def _plain(value: Any) -> Any:
 
 
 def open_data(
-    source: Any, split: str, *, data_root: str | Path | None, valid_range: tuple[float, float] | None
+    source: Any,
+    split: str,
+    *,
+    data_root: str | Path | None,
+    valid_range: tuple[float, float] | None,
+    quiet: bool = True,
 ) -> DataSet:
     """A data set from any source; Python's tensors and loaders are unbounded unless a range is stated."""
     if isinstance(source, str | Path | DataSet):
@@ -112,7 +117,8 @@ def open_data(
             raise InputError(
                 "a valid range is stated for a user's own tensors only; this data set declares its own"
             )
-        return load_data(source, split, data_root=data_root)
+        with Progress(f"decoding {source if isinstance(source, str | Path) else source.name}", quiet) as bar:
+            return load_data(source, split, data_root=data_root, progress=bar.update)
     low, high = valid_range or (float("-inf"), float("inf"))
     return load_data(source, split, low=low, high=high)
 
@@ -146,7 +152,9 @@ def run_training(
     """
     if out is not None and resume is not None:
         raise InputError("give either out, for a new run, or resume, for one that exists")
-    data = open_data(request.data, request.split, data_root=data_root, valid_range=request.valid_range)
+    data = open_data(
+        request.data, request.split, data_root=data_root, valid_range=request.valid_range, quiet=quiet
+    )
     if request.examples is not None:
         data = data.take(request.examples)
     settings = _settings(request, data, device, devices)

@@ -165,9 +165,8 @@ def _pair(t: Tensor, s: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
             "teacher and student logits must have the same shape (B, C), "
             f"found {tuple(t.shape)} and {tuple(s.shape)}"
         )
-    if t.dtype != s.dtype:
-        t, s = t.to(torch.promote_types(t.dtype, s.dtype)), s.to(torch.promote_types(t.dtype, s.dtype))
-    return _wide(t, temperature), _wide(s, temperature)
+    t, s = _wide(t, temperature), _wide(s, temperature)
+    return (t, s) if t.dtype == s.dtype else (t.double(), s.double())
 
 
 def _wide(logits: Tensor, temperature: float) -> Tensor:
