@@ -4,6 +4,7 @@ VENV ?= .venv
 PIP_ARGS ?=
 BIN := $(VENV)/bin
 DEMO ?= demo
+TESTS ?=
 
 .PHONY: help setup demo test lint docs benchmark clean
 
@@ -22,8 +23,9 @@ $(VENV)/ready: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/python examples/demo.py --out $(DEMO)
 
+# One torch thread a process: small networks are slower on several, and the processes share the cores already.
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(TESTS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -11,6 +11,13 @@ from torch import nn
 from understudy.testing import tiny_conv, tiny_mlp
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests were skipped, and how many of them for want of data: CI reads this line."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    for_data = [report for report in skipped if "UNDERSTUDY_DATA" in str(report.longrepr)]
+    terminalreporter.write_line(f"tests skipped: {len(skipped)}, for want of data: {len(for_data)}")
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder of data sets that are not embedded: UNDERSTUDY_DATA, else ../shared/data; skips without one."""

@@ -17,7 +17,8 @@ from understudy.errors import InputError, unknown
 from understudy.jobs.audit_job import Audit, run_audit
 from understudy.jobs.comparison_job import Comparison, run_comparison, with_baselines
 from understudy.jobs.defaults import default_grid, default_radius
-from understudy.jobs.training_job import Run, TrainingRequest, open_data, open_for, run_training
+from understudy.jobs.opening import as_found, open_data, open_first, open_for
+from understudy.jobs.training_job import Run, TrainingRequest, run_training
 from understudy.models.opening import LoadedModel
 from understudy.objectives.base import Objective
 
@@ -52,7 +53,7 @@ def load(
 
 
 def _open(source: Model, data: DataSet | None, normalize: str | None = None) -> LoadedModel:
-    return source if isinstance(source, LoadedModel) else open_for(data, source, normalize)
+    return open_for(data, source, normalize)
 
 
 def train(
@@ -125,16 +126,17 @@ def distill(
     request = _request(
         "distill", data, student, teacher=teacher, method=method, eps=eps, options=options, **settings
     )
-    return run_training(
-        request,
-        out=out,
-        resume=resume,
-        taps=taps,
-        data_root=data_root,
-        device=device,
-        devices=devices,
-        quiet=quiet,
-    )
+    with as_found(teacher):
+        return run_training(
+            request,
+            out=out,
+            resume=resume,
+            taps=taps,
+            data_root=data_root,
+            device=device,
+            devices=devices,
+            quiet=quiet,
+        )
 
 
 def _request(command: str, data: Any, model: Any, **fields: Any) -> TrainingRequest:
@@ -199,8 +201,12 @@ def audit(
         norm=norm,
         seed=seed,
     )
-    one, other = _open(teacher, found, teacher_normalize), _open(student, found, student_normalize)
-    return run_audit(one, other, found, settings, out=out, fail_above=fail_above, device=device, quiet=quiet)
+    with as_found(teacher, student):
+        one, found = open_first(found, data, teacher, teacher_normalize)
+        other = _open(student, found, student_normalize)
+        return run_audit(
+            one, other, found, settings, out=out, fail_above=fail_above, device=device, quiet=quiet
+        )
 
 
 def _grid(eps: Sequence[float] | float | None, data: DataSet) -> tuple[float, ...]:
@@ -231,9 +237,11 @@ def certify(
     low, high = valid_range
     if not bool(((inputs >= low) & (inputs <= high)).all()):
         raise InputError(f"inputs must lie in the valid range [{low:g}, {high:g}] and hold no NaN")
-    one, other = _open(teacher, None), _open(student, None)
-    engine = PairBounds(one.module, other.module, tuple(inputs.shape[1:]), mode=mode)
-    return engine.bound(inputs, Ball(eps, norm, low, high), tolerance=tolerance, time_limit=time_limit)
+    ball = Ball(eps, norm, low, high)
+    with as_found(teacher, student):
+        one, other = _open(teacher, None), _open(student, None)
+        engine = PairBounds(one.module, other.module, tuple(inputs.shape[1:]), mode=mode)
+        return engine.bound(inputs, ball, tolerance=tolerance, time_limit=time_limit)
 
 
 def compare(
@@ -272,19 +280,22 @@ def compare(
     test = open_data(data, split, data_root=data_root, valid_range=settings.get("valid_range"), quiet=quiet)
     radius = train_eps if train_eps is not None else default_radius(test.name)
     grid = _grid(eps, test) if eps is not None else (0.0, radius / 4, radius / 2, radius)
-    opened = _open(teacher, test, settings.get("teacher_normalize"))
-    source = teacher if isinstance(teacher, str | Path) else opened.module
-    return run_comparison(
-        _request("compare", data, student, teacher=source, norm=norm, **settings),
-        opened,
-        test,
-        AuditSettings(eps=grid, points=points, certify=certify, norm=norm),
-        methods=methods,
-        seeds=seeds,
-        out=out,
-        train_eps=radius,
-        data_root=data_root,
-        device=device,
-        devices=devices,
-        quiet=quiet,
-    )
+    with as_found(teacher):
+        opened, test = open_first(test, data, teacher, settings.get("teacher_normalize"))
+        source: Model = teacher
+        if not isinstance(teacher, str | Path):
+            source, _ = opened, settings.pop("teacher_normalize", None)  # it is inside already
+        return run_comparison(
+            _request("compare", data, student, teacher=source, norm=norm, **settings),
+            opened,
+            test,
+            AuditSettings(eps=grid, points=points, certify=certify, norm=norm),
+            methods=methods,
+            seeds=seeds,
+            out=out,
+            train_eps=radius,
+            data_root=data_root,
+            device=device,
+            devices=devices,
+            quiet=quiet,
+        )

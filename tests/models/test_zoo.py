@@ -192,7 +192,7 @@ def test_the_benchmark_pairs_load_by_spec(
 ) -> None:
     path = _shared() / "pairs" / f"{file}.safetensors"
     if not path.exists():
-        pytest.skip(f"{path.name} is not there")
+        pytest.skip(f"{path.name} is not there: set UNDERSTUDY_DATA")
     model = zoo.build(ModelConfig(spec, (1, 28, 28), 10))
     load_state(model, path)
     images, labels = mnist
@@ -211,7 +211,7 @@ def mnist() -> tuple[torch.Tensor, torch.Tensor]:
 
     files = sorted((_shared() / "data" / "mnist").glob("test-*.parquet"))
     if not files:
-        pytest.skip("MNIST is not there")
+        pytest.skip("MNIST is not there: set UNDERSTUDY_DATA")
     rows = parquet.read_table(files[0]).slice(0, 2000).to_pylist()
     pixels = np.stack([np.array(Image.open(io.BytesIO(row["image"]["bytes"]))) for row in rows])
     return torch.from_numpy(pixels).float().div(255)[:, None], torch.tensor([row["label"] for row in rows])

@@ -114,3 +114,17 @@ def test_the_inner_objective_sees_teacher_batch_and_a_memory(
     memo = Memo(teacher)
     us.Attacked(inner, us.Ball(0.1), us.Ascent(7)).show(batch(), Cast(student, memo), Randomness(0))
     assert len(calls) == 1
+
+
+def test_the_student_too_is_asked_about_the_clean_view_once(student: nn.Sequential) -> None:
+    """As TRADES does: s(x) is a target that stands still while s(x') climbs away from it."""
+    calls = []
+    student.register_forward_hook(lambda *_: calls.append(1))
+
+    def inner(asked: object, net: object, point: Tensor, shown: us.Batch) -> Tensor:
+        target = net(shown.clean)
+        assert not target.requires_grad
+        return (net(point) - target).square().sum(1)
+
+    show(us.Attacked(inner, us.Ball(0.1), us.Ascent(7)), student)
+    assert len(calls) == 7 + 1

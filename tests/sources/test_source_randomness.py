@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -31,7 +32,7 @@ def drawn(name: str, *, step: int = 0, rows: slice = slice(None), seed: int = 0,
 @settings(max_examples=25, deadline=None)
 def test_a_split_draws_what_the_whole_draws(name: str, cuts: list[int], step: int) -> None:
     edges = [0, *sorted(cuts), 10]
-    pieces = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [slice(a, b) for a, b in itertools.pairwise(edges)]
     whole = drawn(name, step=step)
     assert torch.equal(torch.cat([drawn(name, step=step, rows=rows) for rows in pieces]), whole)
 

@@ -173,10 +173,14 @@ def _radius_record(
 ) -> RadiusRecord:
     bound = at.bounds[row]
     proved = bound is not None and bound.same_class
+    lower = float(at.lower[row])
+    upper = None if bound is None else bound.upper
+    if upper is not None and lower - FLOAT32_SLACK <= upper < lower:
+        upper = lower  # rounding: the larger of the two is still an upper bound
     return RadiusRecord(
         eps=at.eps,
-        lower=float(at.lower[row]) if counted else None,
-        upper=None if bound is None else bound.upper,
+        lower=lower if counted else None,
+        upper=upper,
         status="skipped" if bound is None else bound.status,
         same_class=False if bool(at.split[row]) else True if proved else None,
         seconds=at.seconds[row],

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from understudy.attacks import Ball, Norm
+from understudy.data.dataset import DataSet
 from understudy.errors import InputError, unknown
+from understudy.numbers import check_number
 
 Certify = Literal["none", "ibp", "crown", "exact"]
 
@@ -50,10 +52,17 @@ class AuditSettings:
             raise unknown("certificate", str(self.certify), get_args(Certify))
         if self.certify == "exact":
             raise InputError("--certify exact is not built yet: use crown")
-        if self.time_limit is not None and not self.time_limit > 0:
-            raise InputError(f"time_limit must be above 0 seconds, found {self.time_limit}")
-        if not self.tolerance >= 0:
-            raise InputError(f"tolerance must be 0 or more, found {self.tolerance}")
+        if self.time_limit is not None:
+            check_number("time_limit (seconds)", self.time_limit, 0.0, above=True)
+        check_number("tolerance", self.tolerance, 0.0)
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed must be 0 or more, below 2**63, found {self.seed}")
+
+    def check(self, data: DataSet) -> None:
+        """InputError if the data set lacks the rows, or a radius is larger than its whole range."""
+        self.rows(len(data))
+        for eps in self.eps:
+            Ball(eps, self.norm, data.low, data.high)
 
     def rows(self, available: int) -> slice:
         """The rows of a split of `available` examples.

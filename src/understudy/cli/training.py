@@ -34,9 +34,10 @@ def gather(
     fields = dict(defaults)
     if resume is not None:
         saved = saved_request(resume)
-        if saved.pop("command", None) not in (command, "compare"):
+        if saved.get("command") not in (command, "compare"):
             raise InputError(f"{resume} was not started by `understudy {command}`")
         fields.update(saved)
+    command = fields.pop("command", command)
     fields.update({name: value for name, value in given.items() if value is not None})
     for name in required:
         if fields.get(name) is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import platform
 import shutil
 import time
@@ -28,7 +29,7 @@ from understudy.jobs.progress import Progress
 from understudy.jobs.worst import find_worst, save_worst, worst_cases
 from understudy.models.opening import LoadedModel
 from understudy.report.page import write_audit_page
-from understudy.training.folder import prepare_folder, write_json
+from understudy.training.folder import nothing_half, prepare_folder, write_json
 from understudy.version import __version__
 
 
@@ -66,21 +67,22 @@ def torch_device(name: str) -> torch.device:
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """A folder that comes to be with all its files, or not at all (after an error or a kill)."""
-    existed = path.exists()
-    prepare_folder(path)
-    partial = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        partial.replace(path)  # over the empty folder, in one step
-    except BaseException as error:
+    path = path.resolve()
+    if os.path.ismount(path):
+        raise InputError(f"output folder {path} is a mount point: name a new folder inside it")
+    with nothing_half(path):
+        prepare_folder(path)
+        partial = path.with_name(f".{path.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        if not existed and path.exists():
-            path.rmdir()
-        if isinstance(error, OSError | SafetensorError):
-            raise InputError(f"could not write {path}: {error}") from error
-        raise
+        try:
+            partial.mkdir()
+            yield partial
+            partial.replace(path)  # over the empty folder, in one step
+        except BaseException as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            if isinstance(error, OSError | SafetensorError):
+                raise InputError(f"could not write {path}: {error}") from error
+            raise
 
 
 def run_audit(
@@ -109,7 +111,7 @@ def run_audit(
                 "fail_above needs upper bounds: a gate over none never passes; certify with crown"
             )
     where = torch_device(device)
-    settings.rows(len(data))
+    settings.check(data)
     if out is None:
         return _examined(teacher, student, data, settings, None, fail_above, where, quiet)
     with whole_folder(Path(out)) as partial:

@@ -26,7 +26,7 @@ from understudy.jobs.worst import read_worst, worst_cases
 from understudy.methods import method_class
 from understudy.models.opening import LoadedModel, open_model
 from understudy.report.page import write_compare_page
-from understudy.training.folder import write_json
+from understudy.training.folder import RunFolder, differences, nothing_half, prepare_folder, write_json
 from understudy.training.method import AdversarialMethod
 from understudy.version import __version__
 
@@ -68,9 +68,9 @@ def with_baselines(methods: Sequence[str]) -> list[str]:
     """The methods asked for, then the undistilled students at equal budget that are not among them."""
     if not methods:
         raise InputError("name at least one method to compare")
-    if len(set(methods)) != len(methods):
-        raise InputError(f"each method once, found {', '.join(methods)}")
     kinds = [method_class(name) for name in methods]
+    if len(set(kinds)) != len(kinds):
+        raise InputError(f"each method once, found {', '.join(methods)}")
     return [*methods, *(b for b in BASELINES if method_class(b) not in kinds)]
 
 
@@ -99,6 +99,7 @@ def run_comparison(
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise InputError(f"seeds must be one or more different numbers, 0 or more, found {list(seeds)}")
     names = with_baselines(methods)
+    audit.check(test)
     folder = Path(out)
     plan: dict[str, Any] = {
         "schema": 1,
@@ -107,7 +108,49 @@ def run_comparison(
         "teacher": {"source": teacher.source, "sha256": teacher.sha256},
         "audit": {**asdict(audit), "eps": list(audit.eps)},
     }
-    _claim(folder, plan)
+    with nothing_half(folder):
+        _claim(folder, plan)
+        audits = _audited(
+            base, teacher, test, audit, names, seeds, folder, train_eps, data_root, device, devices, quiet
+        )
+    content = {
+        "schema": 1,
+        "settings": {
+            **plan["request"],
+            **plan["audit"],
+            "train_eps": train_eps,
+            "reference": "at (ce for methods that attack nothing)",
+        },
+        "teacher": plan["teacher"],
+        "rows": (rows := measured(audits, seeds)),
+        "summary": over_seeds(rows, names, seeds),
+        "contrasts": contrasts(rows, list(methods), seeds),
+        "environment": {
+            "understudy": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    write_json(folder / "compare.json", content)
+    draw_comparison(folder, content, audits)
+    return Comparison(content, audits, folder)
+
+
+def _audited(
+    base: TrainingRequest,
+    teacher: LoadedModel,
+    test: DataSet,
+    audit: AuditSettings,
+    names: Sequence[str],
+    seeds: Sequence[int],
+    folder: Path,
+    train_eps: float | None,
+    data_root: str | Path | None,
+    device: str,
+    devices: int,
+    quiet: bool,
+) -> dict[str, list[AuditRecord]]:
+    """Every run trained and audited, or read back: method -> audits, one a seed."""
     audits: dict[str, list[AuditRecord]] = {}
     for name in names:
         for seed in seeds:
@@ -130,27 +173,7 @@ def run_comparison(
                 )
                 run_audit(teacher, student, test, audit, out=place / "audit", device=device, quiet=quiet)
             audits.setdefault(name, []).append(read_audit(place / "audit"))
-    content = {
-        "schema": 1,
-        "settings": {
-            **plan["request"],
-            **plan["audit"],
-            "train_eps": train_eps,
-            "reference": "at (ce for methods that attack nothing)",
-        },
-        "teacher": plan["teacher"],
-        "rows": (rows := measured(audits, seeds)),
-        "summary": over_seeds(rows, names, seeds),
-        "contrasts": contrasts(rows, list(methods), seeds),
-        "environment": {
-            "understudy": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-    }
-    write_json(folder / "compare.json", content)
-    draw_comparison(folder, content, audits)
-    return Comparison(content, audits, folder)
+    return audits
 
 
 def run_place(folder: Path, method: str, seed: int) -> Path:
@@ -191,15 +214,13 @@ def read_comparison(folder: str | Path) -> Comparison:
 
 def _claim(folder: Path, plan: dict[str, Any]) -> None:
     """Take the folder for this plan; one that holds another plan, or something else, is refused."""
-    from understudy.training.folder import RunFolder, prepare_folder
-
     if (folder / "config.json").exists():
         _, before = RunFolder.resume(folder)
-        for part, value in plan.items():
-            if before.get(part) != value:
-                raise InputError(
-                    f"{folder} holds a comparison with another {part}: {before.get(part)}, now {value}"
-                )
+        changed = [
+            line for part, value in plan.items() for line in differences(part, before.get(part), value)
+        ]
+        if changed:
+            raise InputError(f"{folder} holds a comparison with another {'; another '.join(changed)}")
     else:
         write_json(prepare_folder(folder) / "config.json", plan)
 

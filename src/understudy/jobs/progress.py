@@ -39,6 +39,8 @@ class Progress:
         if self._bar is None:
             self._start(total)
         self._bar.update(self._task, completed=done, total=total, note=note)
+        if done >= total:  # in another process nobody leaves the block
+            self._bar.stop()
 
     def _start(self, total: int) -> None:
         from rich.console import Console

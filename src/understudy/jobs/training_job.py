@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from understudy.attacks import Norm
+from understudy.attacks import Ball, Norm
 from understudy.data.dataset import DataSet
-from understudy.data.resolve import load_data
 from understudy.errors import InputError
 from understudy.jobs.defaults import default_epochs, default_lr, default_radius
+from understudy.jobs.opening import open_data, open_first, open_for
 from understudy.jobs.progress import Progress
 from understudy.methods import make_method
 from understudy.models import zoo
 from understudy.models.config import ModelConfig
+from understudy.models.hub import LogitsOnly
 from understudy.models.modulepath import build, is_module_path
-from understudy.models.opening import LoadedModel, open_model, parse_normalize
-from understudy.models.saved import save_model
-from understudy.objectives.base import Objective, describe
+from understudy.models.opening import LoadedModel, parse_normalize
+from understudy.models.saved import load_state, save_model
+from understudy.objectives.base import Objective, Sum, describe
 from understudy.sources import Augmented, Chain, Source
-from understudy.training.folder import RunFolder, prepare_folder, write_json
+from understudy.training.folder import RunFolder, differences, nothing_half
 from understudy.training.loop import Task, fit
 from understudy.training.method import AdversarialMethod, Method
 from understudy.training.player import Player, Taps
@@ -103,36 +106,6 @@ def _plain(value: Any) -> Any:
     return f"object of {type(value).__module__}:{type(value).__qualname__}"
 
 
-def open_data(
-    source: Any,
-    split: str,
-    *,
-    data_root: str | Path | None,
-    valid_range: tuple[float, float] | None,
-    quiet: bool = True,
-) -> DataSet:
-    """A data set from any source; Python's tensors and loaders are unbounded unless a range is stated."""
-    if isinstance(source, str | Path | DataSet):
-        if valid_range is not None:
-            raise InputError(
-                "a valid range is stated for a user's own tensors only; this data set declares its own"
-            )
-        with Progress(f"decoding {source if isinstance(source, str | Path) else source.name}", quiet) as bar:
-            return load_data(source, split, data_root=data_root, progress=bar.update)
-    low, high = valid_range or (float("-inf"), float("inf"))
-    return load_data(source, split, low=low, high=high)
-
-
-def open_for(data: DataSet | None, source: Any, normalize: str | None = None) -> LoadedModel:
-    """A model that fits a data set; `normalize` is "MEAN:STD" for one that expects normalised inputs."""
-    statistics = None if normalize is None else parse_normalize(normalize)
-    if data is None:
-        return open_model(source, normalize=statistics)
-    return open_model(
-        source, shape=data.shape, classes=data.classes, normalize=statistics, low=data.low, high=data.high
-    )
-
-
 def run_training(
     request: TrainingRequest,
     *,
@@ -158,7 +131,7 @@ def run_training(
     if request.examples is not None:
         data = data.take(request.examples)
     settings = _settings(request, data, device, devices)
-    teacher = _teacher(request, data)
+    teacher, data = _teacher(request, data)
     objective = _objective(request, data)
     student, config = _student(request, data, settings.seed)
     source = _source(request, objective, data)
@@ -167,40 +140,58 @@ def run_training(
     Player(student, None if teacher is None else teacher.module, objective, source, settings, taps or {})
     resumed = None if resume is None else RunFolder.resume(resume)
     settings = _with_threads(settings, student, data, None if resumed is None else resumed[1])
-    content = {
-        "schema": 1,
-        "command": request.command,
-        "understudy": __version__,
-        "torch": torch.__version__,
-        "request": request.plain(),
-        "data": {"name": data.name, "split": data.split, "examples": len(data), "sha256": data.fingerprint()},
-        "teacher": None if teacher is None else {"source": teacher.source, "sha256": teacher.sha256},
-        "student": config.to_json(),
-        "method": describe(objective),
-        "training": {k: v for k, v in asdict(settings).items() if k not in ("device", "devices")},
-    }
-    folder = _folder(out, resumed, content)
-    if folder is not None and folder.finished:
-        done = open_for(data, folder.path)
-        return Run(done.module, done.curves, folder.path, _seconds(done.curves))
-    with Progress(f"{request.command} {config.spec}", quiet) as bar:
-        task = Task(
-            student=student,
-            teacher=None if teacher is None else teacher.module,
-            objective=objective,
-            source=source,
-            data=data,
-            settings=settings,
-            taps=taps or {},
-            folder=None if folder is None else folder.path,
-            tick=functools.partial(_tick, bar) if devices == 1 else None,
+    content = json.loads(
+        json.dumps(
+            {
+                "schema": 1,
+                "command": request.command,
+                "understudy": __version__,
+                "torch": torch.__version__,
+                "request": request.plain(),
+                "data": {
+                    "name": data.name,
+                    "split": data.split,
+                    "examples": len(data),
+                    "sha256": data.fingerprint(),
+                },
+                "teacher": None if teacher is None else {"source": teacher.source, "sha256": teacher.sha256},
+                "student": config.to_json(),
+                "method": describe(objective),
+                "taps": taps or {},
+                "training": {k: v for k, v in asdict(settings).items() if k not in ("device", "devices")},
+            },
+            default=_plain,
         )
-        state, curves = launch(settings, fit, task)
+    )
+    with nothing_half(out) if out is not None else nullcontext():
+        folder = _folder(out, resumed, content)
+        if folder is not None and folder.finished:
+            load_state(_unwrapped(student), folder.model_file)
+            curves = folder.rows()
+            return Run(student.eval(), curves, folder.path, _seconds(curves))
+        with Progress(f"{request.command} {config.spec}", quiet) as bar:
+            task = Task(
+                student=student,
+                teacher=None if teacher is None else teacher.module,
+                objective=objective,
+                source=source,
+                data=data,
+                settings=settings,
+                taps=taps or {},
+                folder=None if folder is None else folder.path,
+                tick=functools.partial(_tick, bar),
+            )
+            state, curves = launch(settings, fit, task)
     student.load_state_dict(state)
     student = student.cpu().eval()
     if folder is not None:
-        save_model(folder.model_file, student, config)
+        save_model(folder.model_file, _unwrapped(student), config)
     return Run(student, curves, None if folder is None else folder.path, _seconds(curves))
+
+
+def _unwrapped(student: nn.Module) -> nn.Module:
+    """What is saved: the network itself, by the names that its own code gives its weights."""
+    return student.body if isinstance(student, LogitsOnly) else student
 
 
 def _tick(bar: Progress, done: int, total: int, loss: float | None) -> None:
@@ -212,7 +203,7 @@ def _seconds(curves: list[dict[str, Any]]) -> float:
 
 
 def _settings(request: TrainingRequest, data: DataSet, device: str, devices: int) -> TrainingSettings:
-    return TrainingSettings(
+    settings = TrainingSettings(
         epochs=request.epochs if request.epochs is not None else default_epochs(data.name),
         batch_size=request.batch_size,
         optimizer=request.optimizer,  # type: ignore[arg-type]
@@ -225,14 +216,21 @@ def _settings(request: TrainingRequest, data: DataSet, device: str, devices: int
         device=device,  # type: ignore[arg-type]
         devices=devices,
     )
+    if devices > min(settings.batch_size, len(data)):
+        raise InputError(
+            f"{devices} devices need a batch of as many examples at least, found batches of "
+            f"{min(settings.batch_size, len(data))}"
+        )
+    return settings
 
 
-def _teacher(request: TrainingRequest, data: DataSet) -> LoadedModel | None:
-    if request.teacher is None:
-        return None
-    if isinstance(request.teacher, LoadedModel):
-        return request.teacher
-    return open_for(data, request.teacher, request.teacher_normalize)
+def _teacher(request: TrainingRequest, data: DataSet) -> tuple[LoadedModel | None, DataSet]:
+    """The teacher, if there is one, and the data set with the number of classes that the first model tells."""
+    if request.teacher is not None:
+        return open_first(data, request.data, request.teacher, request.teacher_normalize)
+    if isinstance(request.model, nn.Module):
+        data = open_first(data, request.data, request.model, request.student_normalize)[1]
+    return None, data
 
 
 def _objective(request: TrainingRequest, data: DataSet) -> Objective:
@@ -245,6 +243,16 @@ def _objective(request: TrainingRequest, data: DataSet) -> Objective:
         objective = request.method
     else:
         objective = make_method(request.method, dict(request.options or {}))
+    if not is_dataclass(objective):
+        raise InputError(f"{type(objective).__name__} must be a dataclass: config.json keeps its fields")
+    if request.eps is not None:
+        Ball(request.eps, request.norm, data.low, data.high)
+    return _at_radius(request, objective, data)
+
+
+def _at_radius(request: TrainingRequest, objective: Objective, data: DataSet) -> Objective:
+    if isinstance(objective, Sum):
+        return Sum(tuple((weight, _at_radius(request, part, data)) for weight, part in objective.parts))
     if isinstance(objective, AdversarialMethod) and objective.eps is None:
         eps = request.eps if request.eps is not None else default_radius(data.name)
         return objective.with_radius(eps, request.norm)
@@ -271,17 +279,19 @@ def _student(request: TrainingRequest, data: DataSet, seed: int) -> tuple[nn.Mod
     if data.classes is None:
         raise InputError(f"data set {data.name!r} does not say how many classes it has")
     base = ModelConfig("?", data.shape, data.classes, data.mean, data.std, data.low, data.high)
+    normalize = request.student_normalize
+    mean, std = (None, None) if normalize is None else parse_normalize(normalize)
     if isinstance(request.model, nn.Module):
-        opened = open_for(data, request.model, request.student_normalize)
+        opened = open_for(data, request.model, normalize)
         kind = type(request.model)
-        return opened.module, replace(
-            base, spec=f"{kind.__module__}:{kind.__qualname__}", mean=None, std=None
-        )
+        return opened.module, replace(base, spec=f"{kind.__module__}:{kind.__qualname__}", mean=mean, std=std)
     spec = str(request.model)
     if is_module_path(spec):
-        config = replace(base, spec=spec, mean=None, std=None)
-    else:
+        config = replace(base, spec=spec, mean=mean, std=std)
+    elif normalize is None:
         config = replace(base, spec=zoo.full_spec(spec, data.shape))
+    else:
+        raise InputError(f"{spec} normalises by its data set: student_normalize is for a model from outside")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return build(config), config
@@ -305,19 +315,28 @@ def _folder(
     if resumed is None:
         return None if out is None else RunFolder.create(out, content)
     folder, before = resumed
-    for part in ("command", "data", "teacher", "student", "method", "training"):
-        if before.get(part) != content[part]:
-            raise InputError(
-                f"{folder.path} was started with another {part}: {before.get(part)}, now {content[part]}"
-            )
+    request = before.get("request")
+    if not isinstance(request, dict):
+        raise InputError(f"{folder.config_file} does not hold a training request")
+    named = [
+        line
+        for part in ("command", "data", "teacher", "student", "method", "taps", "training")
+        for line in differences(part, before.get(part), content[part])
+        if line.split(":")[0] != "teacher.source"  # its bytes count, not where they lie
+    ]
+    for field in ("augment", "teacher_normalize", "student_normalize"):
+        named += differences(field, request.get(field), content["request"][field])
+    if named:
+        raise InputError(f"{folder.path} was started with another {'; another '.join(named)}")
     return folder
 
 
 def saved_request(resume: str | Path) -> dict[str, Any]:
     """The request that a run folder was started with."""
     _, content = RunFolder.resume(resume)
+    known = TrainingRequest.__dataclass_fields__
     try:
-        return dict(content["request"])
+        return {name: content["request"][name] for name in known if name in content["request"]}
     except (KeyError, TypeError) as error:
         raise InputError(f"{resume}/config.json does not hold a training request") from error
 
@@ -325,9 +344,6 @@ def saved_request(resume: str | Path) -> dict[str, Any]:
 __all__ = [
     "Run",
     "TrainingRequest",
-    "open_data",
-    "prepare_folder",
     "run_training",
     "saved_request",
-    "write_json",
 ]

@@ -1,6 +1,8 @@
 """`Objective`: what is asked of the student on one batch. Objectives add and scale.
 
-0.1 * CrossEntropy() + 0.9 * SoftTargets(temperature=4)
+For example
+
+    0.1 * CrossEntropy() + 0.9 * SoftTargets(temperature=4)
 """
 
 from __future__ import annotations

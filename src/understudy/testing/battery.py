@@ -58,8 +58,7 @@ def check_method(
     Raises:
         AssertionError: a check failed; the message names every one that did, with what was found.
     """
-    if isinstance(method, Method):
-        method = method.with_radius(RADIUS)
+    method = _at_radius(method)
     case = Case(
         method, classes, {**dict.fromkeys(method.needs.features, "mid"), **(taps or {})}, backend, seed
     )
@@ -81,3 +80,10 @@ def check_method(
         for _, part in method.parts:
             check_method(part, classes=classes, taps=taps, backend=backend, seed=seed)
     return held
+
+
+def _at_radius(method: Objective) -> Objective:
+    """The method, or each of a sum, at the radius of the tests unless it states one."""
+    if isinstance(method, Sum):
+        return Sum(tuple((weight, _at_radius(part)) for weight, part in method.parts))
+    return method.with_radius(RADIUS) if isinstance(method, Method) else method

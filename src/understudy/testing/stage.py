@@ -61,7 +61,9 @@ def _player(case: Case, objective: Objective, **settings: Any) -> Player:
     """A student and a teacher with batch norm; the teacher's flags are as odd as a user's may be."""
     teacher = tiny_conv(case.classes, seed=1) if case.needs.teacher else None
     if teacher is not None:
-        teacher.get_submodule("norm").eval()
+        teacher.get_submodule(
+            "mid"
+        ).eval()  # the rest in train mode: an unfrozen teacher's statistics would move
         teacher.get_submodule("head").requires_grad_(False)
     return Player(
         tiny_conv(case.classes, seed=2),

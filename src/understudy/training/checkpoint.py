@@ -1,7 +1,7 @@
 """Checkpoints: a folder of safetensors and JSON, renamed into place, so that a kill leaves the old or the new one.
 
-A checkpoint holds a tree of dicts and lists whose leaves are tensors or JSON scalars. Floats survive exactly: JSON
-writes the shortest decimal that reads back as the same double.
+A checkpoint holds a tree of dicts, lists and tuples whose leaves are tensors or JSON scalars. Floats survive exactly:
+JSON writes the shortest decimal that reads back as the same double.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def _pack(tree: Any, tensors: dict[str, Tensor]) -> Any:
         return {TENSOR: name}
     if isinstance(tree, dict):
         return {"keys": list(tree), "values": [_pack(v, tensors) for v in tree.values()]}
-    if isinstance(tree, list | tuple):
+    if isinstance(tree, tuple):
+        return {"tuple": [_pack(v, tensors) for v in tree]}
+    if isinstance(tree, list):
         return [_pack(v, tensors) for v in tree]
     if tree is None or isinstance(tree, bool | int | float | str):
         return tree
@@ -41,6 +43,8 @@ def _unpack(tree: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(tree, dict):
         if TENSOR in tree:
             return tensors[tree[TENSOR]]
+        if "tuple" in tree:
+            return tuple(_unpack(v, tensors) for v in tree["tuple"])
         values = [_unpack(v, tensors) for v in tree["values"]]
         return dict(zip(tree["keys"], values, strict=True))
     return tree
@@ -95,7 +99,8 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     try:
         tensors = load_file(found[-1] / "tensors.safetensors")
         tree = _unpack(json.loads((found[-1] / "tree.json").read_text()), tensors)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(f"checkpoint {found[-1]} cannot be read: {error}") from error
-    assert isinstance(tree, dict)
+    if not isinstance(tree, dict):
+        raise InputError(f"checkpoint {found[-1]} cannot be read: tree.json holds a {type(tree).__name__}")
     return tree

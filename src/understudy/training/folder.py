@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from understudy.errors import InputError
+
+LEFT_BY_A_KILL = ".config.json.partial"  # all that a run killed in its first moment may leave behind
 
 
 def write_text(path: Path, text: str) -> None:
@@ -43,13 +47,46 @@ def prepare_folder(path: str | Path) -> Path:
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
+        if any(entry.name != LEFT_BY_A_KILL for entry in folder.iterdir()):
             raise InputError(f"output folder {folder} is not empty: choose another, or resume it")
     except OSError as error:
         raise InputError(f"output folder {folder} cannot be made: {error.strerror or error}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"output folder {folder} is not writable")
     return folder
+
+
+@contextmanager
+def nothing_half(path: str | Path) -> Iterator[None]:
+    """If the block fails, what it left at `path` goes: folders that were not there, a run without any state.
+
+    What holds a state that a run saved before the failure is kept: it can be resumed.
+    """
+    folder = Path(path).absolute()
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    before = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    try:
+        yield
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt)  # such a run goes on from its config.json at least
+        if folder.is_dir() and not (stopped or before) and not any(folder.rglob("checkpoint/step-*")):
+            for name in ("config.json", "metrics.jsonl", LEFT_BY_A_KILL):
+                (folder / name).unlink(missing_ok=True)
+            shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        for place in made:
+            try:
+                place.rmdir()
+            except OSError:  # not empty: something worth keeping lies there
+                break
+        raise
+
+
+def differences(name: str, before: Any, now: Any) -> list[str]:
+    """In words, each field in which two JSON values differ: "training.epochs: 2, now 3"."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = dict.fromkeys([*before, *now])
+        return [line for key in keys for line in differences(f"{name}.{key}", before.get(key), now.get(key))]
+    return [] if before == now else [f"{name}: {before}, now {now}"]
 
 
 class RunFolder:
@@ -81,6 +118,8 @@ class RunFolder:
             config = json.loads(folder.config_file.read_text())
         except (OSError, ValueError) as error:
             raise InputError(f"{folder.path} is not a run that can be resumed: {error}") from error
+        if not isinstance(config, dict):
+            raise InputError(f"{folder.config_file} must hold a JSON object, found {type(config).__name__}")
         return folder, config
 
     @property

@@ -78,6 +78,9 @@ def fit(runtime: Runtime, task: Task) -> tuple[dict[str, Tensor], list[dict[str,
         KeyboardInterrupt: ctrl-C, after the state was saved.
     """
     settings = task.settings
+    if runtime.world > 1:  # what came from another process lies in memory that all of them share
+        for tensor in (*task.student.parameters(), *task.student.buffers()):
+            tensor.data = tensor.data.clone()
     player = Player(
         task.student.to(runtime.device),
         None if task.teacher is None else task.teacher.to(runtime.device),
@@ -124,7 +127,8 @@ class _Training:
                 self.step += 1
                 if self.task.tick is not None and self.runtime.is_main:
                     self.task.tick(self.step, self.total, self.rows[-1]["loss"] if self.rows else None)
-                if self.runtime.any(bool(interrupted)):
+                asked = self.runtime.any(bool(interrupted))
+                if asked and self.step % self.per_epoch:
                     self.seconds += time.monotonic() - began
                     self._save()
                     raise KeyboardInterrupt
@@ -132,7 +136,9 @@ class _Training:
                     self.seconds, began = self.seconds + time.monotonic() - began, time.monotonic()
                     self._save()
             self.seconds += time.monotonic() - began
-            self._finish_epoch(epoch)
+            self._finish_epoch(epoch, asked)
+            if asked and self.step < self.total:
+                raise KeyboardInterrupt
         student = self.player.student
         return {name: value.detach().cpu() for name, value in student.state_dict().items()}, self.rows
 
@@ -149,8 +155,8 @@ class _Training:
         self.runtime.sum_gradients(self.player.parameters)
         self.player.step(progress)
 
-    def _finish_epoch(self, epoch: int) -> None:
-        """Write the epoch's row and, if time allows or it was the last, a checkpoint."""
+    def _finish_epoch(self, epoch: int, stopping: bool) -> None:
+        """Write the epoch's row and, if time allows, it was the last or the run stops here, a checkpoint."""
         names = sorted(self.sums)
         means = torch.stack([self.sums[n] for n in names]) if names else torch.zeros(0)
         means = self.runtime.sum_tensor(means) / self.per_epoch
@@ -174,12 +180,12 @@ class _Training:
         self.sums, self.seconds = {}, 0.0
         if self.run_folder is not None and self.runtime.is_main:
             self.run_folder.add_row(row)
-        if self.step == self.total or self._due():
+        if stopping or self.step == self.total or self._due():
             self._save()
 
     def _due(self) -> bool:
-        """Whether enough time has passed for another checkpoint to cost at most its share."""
-        due = time.monotonic() - self.saved_at >= self.saving / SAVING_SHARE
+        """Whether enough time has passed for another checkpoint to cost at most its share; the writer decides."""
+        due = self.runtime.is_main and time.monotonic() - self.saved_at >= self.saving / SAVING_SHARE
         return self.run_folder is not None and self.runtime.any(due)
 
     def _save(self) -> None:

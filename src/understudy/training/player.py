@@ -57,23 +57,27 @@ class Player:
         self.parameters = [p for p in self.student.parameters() if p.requires_grad]
         if not self.parameters:
             raise InputError("the student has no parameter to train")
+        taught = set(self.parameters)
+        if self.teacher is not None and not taught.isdisjoint(self.teacher.parameters()):
+            raise InputError("teacher and student share parameters: the teacher must stay as it is")
         self.optimizer = make_optimizer(self.parameters, self.settings)
         self._memo = None if self.teacher is None else Memo(self.teacher)
+        self._tapped: dict[str, Tapped] = {}  # made here: a layer that does not exist is refused early
+        if needs.features:
+            for who, module, side in (("teacher", self.teacher, 0), ("student", self.student, 1)):
+                if module is not None:
+                    self._tapped[who] = Tapped(module, {n: self.taps[n][side] for n in needs.features})
         self._views: dict[str, Tapped] = {}
 
     def __enter__(self) -> Player:
         """Freeze the teacher, set the student to train mode and hang up the taps, until the block ends."""
         self._stack = ExitStack()
-        features = self.objective.needs.features
         try:
             if self.teacher is not None:
                 self._stack.enter_context(frozen(self.teacher))
             self.student.train()
-            if features:
-                for who, module, side in (("teacher", self.teacher, 0), ("student", self.student, 1)):
-                    if module is not None:
-                        tapped = Tapped(module, {n: self.taps[n][side] for n in features})
-                        self._views[who] = self._stack.enter_context(tapped)
+            for who, tapped in self._tapped.items():
+                self._views[who] = self._stack.enter_context(tapped)
         except BaseException:
             self._stack.close()
             raise

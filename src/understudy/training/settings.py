@@ -10,7 +10,7 @@ from understudy.errors import InputError, unknown
 
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["cosine", "constant"]
-Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
+Precision = Literal["32-true", "bf16-mixed"]
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -52,8 +52,8 @@ class TrainingSettings:
                 raise InputError(f"{name} must be 1 or more, found {getattr(self, name)}")
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads must be 1 or more, found {self.threads}")
-        if self.seed < 0:
-            raise InputError(f"seed must be 0 or more, found {self.seed}")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed must be 0 or more, below 2**63, found {self.seed}")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise InputError(f"lr must be a finite number above 0, found {self.lr}")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):

@@ -1,6 +1,8 @@
 """CE: the undistilled student, trained on the labels alone. The baseline of every comparison.
 
-CE(s(x), y)                                                 s: (B, C) logits, y: (B,)
+What is minimised, an example:
+
+    CE(s(x), y)                                                 s: (B, C) logits, y: (B,)
 """
 
 from __future__ import annotations

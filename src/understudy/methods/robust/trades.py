@@ -1,7 +1,9 @@
 """TRADES (Zhang et al., arXiv 1901.08573, ICML 2019): accuracy on clean inputs, constancy around them.
 
-x' = argmax over B(x) of KL(s(x) || s(x'))                  s(x) held fixed
-CE(s(x), y) + beta KL(s(x) || s(x'))                        s: (B, C), y: (B,); beta = 6
+The student is attacked where it departs most from itself:
+
+    x' = argmax over B(x) of KL(s(x) || s(x'))                  s(x) held fixed
+    CE(s(x), y) + beta KL(s(x) || s(x'))                        s: (B, C), y: (B,); beta = 6
 """
 
 from __future__ import annotations

@@ -1,0 +1,72 @@
+"""Every example runs, at a small size."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+SMALL: dict[str, list[str]] = {
+    "compare_methods.py": [
+        "--epochs",
+        "1",
+        "--points",
+        "4",
+        "--seeds",
+        "1",
+        "--methods",
+        "fd",
+        "--out",
+        "out",
+    ],
+    "demo.py": ["--epochs", "1", "--points", "4", "--methods", "fd", "--out", "out"],
+    "gate.py": ["--epochs", "1"],
+    "own_method.py": ["--epochs", "1"],
+    "own_model_and_tensors.py": [],
+}
+
+
+def play(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run a script as `python examples/NAME ...` would; its exit code."""
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    try:
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_every_example_is_in_the_table() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == set(SMALL)
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_example_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert play(name, SMALL[name], monkeypatch) == 0
+    assert capsys.readouterr().out
+    if name == "own_model_and_tensors.py":
+        assert sorted(path.name for path in (tmp_path / "own-audit").iterdir()) == [
+            "audit.json", "report.html", "witnesses.safetensors", "worst.safetensors",
+        ]  # fmt: skip
+    if name in ("demo.py", "compare_methods.py"):
+        assert list(tmp_path.glob("out/*/report.html"))
+
+
+def test_the_twelve_line_script_has_twelve_lines() -> None:
+    text = (EXAMPLES / "own_model_and_tensors.py").read_text(encoding="utf-8")
+    code = text.split('"""')[2]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 12
+
+
+def test_gate_fails_where_it_must(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert play("gate.py", ["--epochs", "1", "--limit", "0.0001"], monkeypatch) == 1
+    assert "gate failed: the upper bound is above 0.0001 at point" in capsys.readouterr().err
