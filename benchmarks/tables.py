@@ -1,7 +1,7 @@
 """Tables of a comparison in Markdown, with intervals; kept as a claim in results/, filled into README.md and docs/.
 
     print the tables of a comparison    python benchmarks/tables.py FOLDER
-    keep them and fill in the pages     python benchmarks/tables.py FOLDER --keep digits --command "understudy ..."
+    keep them and fill in the pages     python benchmarks/tables.py FOLDER --keep digits
     fill in the pages again             python benchmarks/tables.py
 
 A page says where a table goes with `<!-- KIND NAME -->` ... `<!-- end -->`: KIND is one of methods, radii,
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ NAMES = {
 Claim = Mapping[str, Any]
 
 
-def claim(folder: Path, command: str) -> dict[str, Any]:
+def claim(folder: Path) -> dict[str, Any]:
     """What is kept of a comparison: its settings, its summary at every radius, its paired differences."""
     content = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
     settings = content["settings"]
@@ -68,7 +69,7 @@ def claim(folder: Path, command: str) -> dict[str, Any]:
         )
 
     return {
-        "command": command,
+        "commands": commands(folder, settings),
         "settings": {name: settings[name] for name in SETTINGS},
         "environment": content["environment"],
         "summary": [short(row) for row in content["summary"] if wanted(row["metric"], ends)],
@@ -78,6 +79,43 @@ def claim(folder: Path, command: str) -> dict[str, Any]:
             if metric_parts(row["metric"])[0] in BOUNDS and metric_parts(row["metric"])[1] in ends
         ],
     }
+
+
+def commands(folder: Path, settings: Mapping[str, Any]) -> list[str]:
+    """The commands that made a comparison, told from what its folder and its teacher's say."""
+    place = next(
+        (p for p in folder.resolve().parents if (p / settings["teacher"] / "config.json").exists()), None
+    )
+    if place is None:
+        raise SystemExit(f"the teacher's run folder {settings['teacher']} is not beside {folder} or above it")
+    one = folder / settings["methods"][0] / str(settings["seeds"][0])
+    above, below = (
+        json.loads((run / "config.json").read_text(encoding="utf-8"))
+        for run in (place / settings["teacher"], one)
+    )
+    teacher = above["request"]
+    robust = {"ce": "none", "at": "pgd", "trades": "trades"}[teacher["method"]]
+    train = {"data": teacher["data"], "model": teacher["model"], "robust": robust}
+    compare = {name: settings[name] for name in ("teacher", "model", "data")}
+    compare |= {name: ",".join(map(str, settings[name])) for name in ("methods", "seeds")}
+    for options, run in ((train, above), (compare, below)):
+        if run["request"]["examples"] is not None:
+            options["examples"] = run["request"]["examples"]
+        options |= {
+            name: run["training"][name] for name in ("epochs", "lr")
+        }  # stated, whatever the defaults are
+    compare |= {"eps": ",".join(f"{eps:g}" for eps in settings["eps"] if eps), "points": settings["points"]}
+    train["out"], compare["out"] = settings["teacher"], folder.resolve().relative_to(place)
+    return [
+        shlex.join(
+            [
+                "understudy",
+                name,
+                *(part for key, value in options.items() for part in (f"--{key}", str(value))),
+            ]
+        )
+        for name, options in (("train", train), ("compare", compare))
+    ]
 
 
 def short(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,9 +194,11 @@ def differences_table(kept: Claim) -> str:
 
 
 def made(kept: Claim) -> str:
-    """The commands, as a block that is shown and not run."""
-    commands = "\n".join(part.strip() for part in kept["command"].split(";"))
-    return f"```text\n{commands}\n```\n"
+    """The commands, as a block that is shown and not run, and how good the teacher is."""
+    eps, one = kept["settings"]["train_eps"], methods_of(kept)[0]
+    clean, attacked = (percent(found(kept)[one, "accuracy_teacher", at]["mean"]) for at in (0.0, eps))
+    said = f"The teacher is right on {clean} of the examined images, under attack within {radius(eps)} on {attacked}."
+    return "\n".join(["```text", *kept["commands"], "```", "", said, ""])
 
 
 KINDS: dict[str, Callable[[Claim], str]] = {
@@ -189,12 +229,11 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path, nargs="?", help="a folder that `understudy compare` wrote")
     parser.add_argument("--keep", metavar="NAME", help="keep as results/compare-NAME.json")
-    parser.add_argument("--command", default="", help="what made it, commands separated by ;")
     args = parser.parse_args()
-    if args.keep and not (args.folder and args.command):
-        parser.error("--keep needs a folder and the --command that made it")
+    if args.keep and not args.folder:
+        parser.error("--keep needs the folder of a comparison")
     if args.folder:
-        kept = claim(args.folder, args.command)
+        kept = claim(args.folder)
         if not args.keep:
             print("\n".join(KINDS[kind](kept) for kind in ("methods", "radii", "differences")))
             return

@@ -69,6 +69,9 @@ def smaller(words: list[str]) -> list[str]:
     if "--seeds" in out:
         place = out.index("--seeds") + 1
         out[place] = out[place].split(",")[0]
+    if "--methods" in out:
+        place = out.index("--methods") + 1
+        out[place] = out[place].split(",")[-1]
     if out[0] in ("train", "distill", "compare") and "--resume" not in out and "--epochs" not in out:
         out += ["--epochs", str(SIZES["--epochs"])]
     if out[0] in ("audit", "compare") and "--points" not in out:
@@ -171,8 +174,21 @@ def test_a_block_that_nothing_runs_is_noticed() -> None:
 
 
 def test_sizes_are_made_smaller_and_nothing_else() -> None:
-    stated = ["compare", "--seeds", "0,1,2", "--epochs", "60", "--eps", "0.1", "--points", "3"]
-    assert smaller(stated) == ["compare", "--seeds", "0", "--epochs", "5", "--eps", "0.1", "--points", "3"]
+    stated = [
+        "compare",
+        "--methods",
+        "sd,fd",
+        "--seeds",
+        "0,1",
+        "--epochs",
+        "60",
+        "--eps",
+        "0.1",
+        "--points",
+        "3",
+    ]
+    wanted = ["compare", "--methods", "fd", "--seeds", "0", "--epochs", "5", "--eps", "0.1", "--points", "3"]
+    assert smaller(stated) == wanted
     assert smaller(["audit", "--eps", "0.1"]) == ["audit", "--eps", "0.1", "--points", "10"]
     assert smaller(["train", "--resume", "x"]) == ["train", "--resume", "x"]
     assert smaller_python("f(epochs=20, points=3, lr=50)") == "f(epochs=5, points=3, lr=50)"

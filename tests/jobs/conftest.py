@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 import understudy as us
+from understudy.auditing import examine
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +20,13 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _short_attack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How hard EmpLB is searched is another test's matter; fixtures that last longer than a test search in full."""
+    short = functools.partial(examine.GapAttack, steps=6, restarts=1, classes=2)
+    monkeypatch.setattr(examine, "GapAttack", short)
 
 
 @pytest.fixture(scope="session")

@@ -253,6 +253,15 @@ def test_shapes_and_classes_that_differ_are_both_shown(teacher: Path, tmp_path: 
         assert nothing_at(out)
 
 
+def test_other_precisions_are_refused(teacher: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"training runs in float32, the teacher's 1\.weight is torch\.float64"
+    ):
+        small(net().double())
+    with pytest.raises(InputError, match=r"the student's 1\.weight is torch\.bfloat16"):
+        small(teacher, net().bfloat16())
+
+
 def test_out_and_resume_exclude_one_another(teacher: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="either out"):
         small(teacher, out=tmp_path / "a", resume=tmp_path / "b")

@@ -22,7 +22,7 @@ from understudy.models.opening import LoadedModel
 from understudy.objectives.divergences import kl, total_variation
 
 Tick = Callable[[str, int, int], None]  # what is being done, radii done, radii in all
-FLOAT32_SLACK = 1e-5  # by how much a fast bound may lie below an attack before it is called unsound
+ROUNDING = 1e-9  # of float64, in which both bounds are computed: a larger contradiction is a fault
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,9 @@ def examine(
     """
     rows = settings.rows(len(data))
     balls = [Ball(eps, settings.norm, data.low, data.high) for eps in settings.eps]
-    inputs = data.inputs(rows).to(device)
+    weights = [p for m in (teacher, student) for p in m.module.parameters() if p.is_floating_point()]
+    single = all(p.dtype == torch.float32 for p in weights)  # else everything runs on the float64 copies
+    inputs = data.inputs(rows).to(device, torch.float32 if single else torch.float64)
     labels = None if data.labels is None else data.labels[rows].to(device)
     pair = Pair(teacher.module.to(device), student.module.to(device))
     counted = counted_points(pair, inputs, labels, settings.all_points)
@@ -122,7 +124,9 @@ def _at_radius(
     split = teacher.argmax(1) != student.argmax(1)
     right: list[Tensor | None] = [None, None]
     if labels is not None:
-        for side, model in enumerate((pair.teacher, pair.student)):
+        single = inputs.dtype == torch.float32
+        models = (pair.teacher, pair.student) if single else (pair.exact_teacher, pair.exact_student)
+        for side, model in enumerate(models):
             point = inputs if ball.eps == 0 else worst_for_model(model, inputs, labels, ball, 20, random)
             said = pair.exact_logits(point)
             right[side] = said[side].argmax(1) == labels
@@ -175,7 +179,7 @@ def _radius_record(
     proved = bound is not None and bound.same_class
     lower = float(at.lower[row])
     upper = None if bound is None else bound.upper
-    if upper is not None and lower - FLOAT32_SLACK <= upper < lower:
+    if upper is not None and lower - ROUNDING <= upper < lower:
         upper = lower  # rounding: the larger of the two is still an upper bound
     return RadiusRecord(
         eps=at.eps,
@@ -197,7 +201,7 @@ def unsound(found: Examination) -> list[tuple[int, int]]:
         for row, bound in enumerate(at.bounds):
             if bound is None:
                 continue
-            crossed = not bound.upper >= float(at.lower[row]) - FLOAT32_SLACK
+            crossed = not bound.upper >= float(at.lower[row]) - ROUNDING
             if crossed or (bound.same_class and bool(at.split[row])):
                 cases.append((i, row))
     return cases

@@ -38,10 +38,11 @@ for command in (train, distill, audit, compare, methods, report, export):
     app.command()(command)
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"understudy {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

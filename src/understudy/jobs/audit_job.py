@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from understudy.auditing.examine import Examination, examine, point_records, unsound
+from understudy.auditing.examine import ROUNDING, Examination, examine, point_records, unsound
 from understudy.auditing.files import save_cases, to_json, witness_tensor
 from understudy.auditing.record import AuditRecord, DataRecord, ModelRecord, SummaryRecord
 from understudy.auditing.settings import AuditSettings
@@ -204,7 +204,7 @@ def judge(audit: Audit, fail_above: float | None) -> None:
     crossed = [
         f"point {p.index} at eps {r.eps:g} (lower {r.lower:.6f}, upper {r.upper:.6f})"
         for p, r in radii
-        if r.lower is not None and r.upper is not None and r.lower > r.upper + 1e-5
+        if r.lower is not None and r.upper is not None and r.lower > r.upper + ROUNDING
     ]
     if crossed or (audit.folder is not None and (audit.folder / "unsound.safetensors").exists()):
         where = "" if audit.folder is None else f"; saved in {audit.folder / 'unsound.safetensors'}"
@@ -215,6 +215,7 @@ def judge(audit: Audit, fail_above: float | None) -> None:
         return
     above = [(p.index, r.eps, r.upper) for p, r in radii if r.upper is not None and r.upper > fail_above]
     if above:
+        above.sort(key=lambda case: -case[2])
         shown = ", ".join(f"{index} (eps {eps:g}: {upper:.4f})" for index, eps, upper in above[:10])
         more = f" and {len(above) - 10} more" if len(above) > 10 else ""
         raise GateFailed(f"the upper bound is above {fail_above:g} at point {shown}{more}")

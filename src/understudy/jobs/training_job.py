@@ -137,6 +137,12 @@ def run_training(
     source = _source(request, objective, data)
     if objective.needs.labels and data.labels is None:
         raise InputError(f"method {request.method!r} needs labels, and data set {data.name!r} has none")
+    for who, module in (("teacher", None if teacher is None else teacher.module), ("student", student)):
+        for name, weight in () if module is None else module.named_parameters():
+            if weight.is_floating_point() and weight.dtype != torch.float32:
+                raise InputError(
+                    f"training runs in float32, the {who}'s {name} is {weight.dtype}: convert it"
+                )
     Player(student, None if teacher is None else teacher.module, objective, source, settings, taps or {})
     resumed = None if resume is None else RunFolder.resume(resume)
     settings = _with_threads(settings, student, data, None if resumed is None else resumed[1])

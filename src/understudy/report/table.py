@@ -77,6 +77,7 @@ def _cell(value: str, ends: str) -> str:
 
 
 _MARKS = {"better": " +", "not better": " –", "worse": " –", "inconclusive": " ?"}
+SHOWN = 5  # radii that fit 80 columns; the page has them all
 _COLUMNS = (
     "lower_mean",
     "upper_mean",
@@ -112,9 +113,9 @@ def compare_table(compare: Mapping[str, Any]) -> RenderableType:
     ]
     if len(radii) > 1:
         names = {(metric_parts(m)): m for m in metrics}
-        bounds = _table("EmpLB–FaithUB", *(f"ε {radius(eps)}" for eps in radii[-6:]))
+        bounds = _table("EmpLB–FaithUB", *(f"ε {radius(eps)}" for eps in radii[-SHOWN:]))
         for method in methods:
-            row = [[found.get((method, names.get((n, e), ""))) for n in _COLUMNS[:2]] for e in radii[-6:]]
+            row = [[found.get((method, names.get((n, e), ""))) for n in _COLUMNS[:2]] for e in radii[-SHOWN:]]
             bounds.add_row(Text(method), *("–".join(_point(one) for one in pair) for pair in row))
         parts.append(bounds)
     return Group(*parts)
