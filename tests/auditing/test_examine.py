@@ -69,7 +69,7 @@ def test_lower_and_robust_accuracy_are_monotone(look: Look) -> None:
         for name in ("right_teacher", "right_student"):
             assert not (getattr(now, name) & ~getattr(before, name)).any()
         assert (now.split | ~before.split).all()
-    assert found.radii[-1].lower.mean() > 2 * found.radii[0].lower.mean()
+    assert found.radii[-1].lower.mean() > 1.1 * found.radii[0].lower.mean()
 
 
 def test_witnesses_are_float64_points_of_their_balls(look: Look, points: DataSet) -> None:
@@ -108,8 +108,8 @@ def test_contradictions_are_found_and_kept(look: Look, tmp_path: object) -> None
         bounds[row] = replace(bounds[row], **changes)  # type: ignore[type-var]
         return replace(found, radii=[*found.radii[:-1], replace(last, bounds=bounds)])
 
-    assert unsound(with_bound(4, upper=low - 2e-5)) == [(2, 4)]
-    assert unsound(with_bound(4, upper=low - 0.5e-5)) == []  # the slack of the fast modes
+    assert unsound(with_bound(4, upper=low - 2e-9)) == [(2, 4)]
+    assert unsound(with_bound(4, upper=low - 0.5e-9)) == []  # rounding of float64
     assert unsound(with_bound(4, upper=float("nan"))) == [(2, 4)]
     split = int(last.split.nonzero()[0])
     assert unsound(with_bound(split, same_class=True)) == [(2, split)]

@@ -30,17 +30,18 @@ CASES = {
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(**CASES)
 def test_random_networks(graphs, tools, names, seed, size, eps, norm, edge) -> None:
-    hold(graphs, tools, names, seed, size, eps, norm, edge)
+    check_pair(graphs, tools, names, seed, size, eps, norm, edge)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @settings(max_examples=600, deadline=None)
 @given(**CASES)
 def test_many_random_networks(graphs, tools, names, seed, size, eps, norm, edge) -> None:
-    hold(graphs, tools, names, seed, size, eps, norm, edge)
+    check_pair(graphs, tools, names, seed, size, eps, norm, edge)
 
 
-def hold(graphs, tools, names, seed, size, eps, norm, edge) -> None:
+def check_pair(graphs, tools, names, seed, size, eps, norm, edge) -> None:
     """No attack on a random pair rises above its bounds, and no proof of agreement fails at a sample."""
     generator = torch.Generator().manual_seed(seed)
     nets = [tools.with_weights(graphs[name], generator, size) for name in names]

@@ -83,7 +83,7 @@ class Together(nn.Module):
         return torch.cat([part(x) for part in self.parts], dim=1)
 
 
-def agree(module: nn.Module, shape: tuple[int, ...]) -> None:
+def assert_agree(module: nn.Module, shape: tuple[int, ...]) -> None:
     module = module.double().eval()
     graph = trace(module, shape)
     x = torch.randn(7, *shape, dtype=torch.float64)
@@ -114,11 +114,11 @@ def test_architectures(tools) -> None:
                 layer.running_mean.normal_()
                 layer.running_var.uniform_(0.5, 2)
                 nn.init.normal_(layer.weight)
-        agree(module, tools.shape)
+        assert_agree(module, tools.shape)
 
 
 def test_broadcast_of_a_grey_image() -> None:
-    agree(Function(lambda m, x: flat(x - m.image)), (1, 2, 2))
+    assert_agree(Function(lambda m, x: flat(x - m.image)), (1, 2, 2))
 
 
 def test_module_is_untouched() -> None:

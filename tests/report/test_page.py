@@ -58,7 +58,7 @@ class Balance(HTMLParser):
             self.text.append(data)
 
 
-def check(page: str) -> Balance:
+def check_page(page: str) -> Balance:
     """Everything any page must hold to; returns what was parsed."""
     found = Balance()
     found.feed(page)
@@ -94,7 +94,7 @@ def audit_html(record: AuditRecord, worst_maker: Callable[..., Any], tmp_path_fa
 
 
 def test_audit_page_is_whole_and_self_contained(audit_html: str) -> None:
-    found = check(audit_html)
+    found = check_page(audit_html)
     assert {"svg", "table", "details", "img", "main", "header", "footer"} <= set(found.tags)
     assert len(audit_html) < 600_000
 
@@ -154,7 +154,7 @@ def test_hostile_names_are_text(record: AuditRecord, worst_maker: Callable[..., 
     worst = [replace(case, label=HOSTILE) for case in worst_maker(record, 2)]
     write_audit_page(tmp_path / "p.html", hostile, worst)
     page = (tmp_path / "p.html").read_text(encoding="utf-8")
-    found = check(page)
+    found = check_page(page)
     assert found.tags.count("script") == 1
     assert page.count("alert(1)") > 5
     assert "<script>alert" not in page
@@ -165,7 +165,7 @@ def test_hostile_names_are_text(record: AuditRecord, worst_maker: Callable[..., 
 def test_missing_values_read_not_measured(bare: AuditRecord, tmp_path: Path) -> None:
     write_audit_page(tmp_path / "p.html", bare, [])
     page = (tmp_path / "p.html").read_text(encoding="utf-8")
-    check(page)
+    check_page(page)
     assert page.count("not measured") > 30
     assert "No point is counted" in page
     assert "no label" in page
@@ -176,7 +176,7 @@ def test_without_bounds_nothing_is_called_proved(
 ) -> None:
     write_audit_page(tmp_path / "p.html", audit_maker(certify=False), [])
     page = (tmp_path / "p.html").read_text(encoding="utf-8")
-    check(page)
+    check_page(page)
     assert "Nothing was proved" in page
     assert "Proved:" not in page
 
@@ -191,7 +191,7 @@ def test_one_point_one_radius(
 ) -> None:
     one = audit_maker(points=points, radii=radii)
     write_audit_page(tmp_path / "p.html", one, worst_maker(one, 1))
-    check((tmp_path / "p.html").read_text(encoding="utf-8"))
+    check_page((tmp_path / "p.html").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("shape", [(7,), (300,), (3, 8, 8), (8, 8), (2, 4, 4)])
@@ -200,7 +200,7 @@ def test_inputs_of_any_shape(
 ) -> None:
     write_audit_page(tmp_path / "p.html", record, worst_maker(record, 2, shape))
     page = (tmp_path / "p.html").read_text(encoding="utf-8")
-    check(page)
+    check_page(page)
     drawn = shape in ((3, 8, 8), (8, 8))
     assert page.count("data:image/png") == (6 if drawn else 0)
     assert page.count('class="strip"') == (0 if drawn else 6)
@@ -215,7 +215,7 @@ def test_hundred_classes_show_the_ones_that_matter(record: AuditRecord, tmp_path
     )
     write_audit_page(tmp_path / "p.html", record, [case])
     page = (tmp_path / "p.html").read_text(encoding="utf-8")
-    check(page)
+    check_page(page)
     assert "10 of 100 classes" in page
     assert "41, perturbed: teacher 90.0%, student 0.1%" in page
     assert "no bound was proved" in page
@@ -250,7 +250,7 @@ def test_compare_page(comparison: Any, tmp_path: Path) -> None:
     compare, audits, worst = comparison
     write_compare_page(tmp_path / "p.html", compare, audits, worst)
     page = (tmp_path / "p.html").read_text(encoding="utf-8")
-    check(page)
+    check_page(page)
     text = plain(page)
     for row in compare["summary"]:
         share = "agreement" in row["metric"] or "accuracy" in row["metric"]
@@ -279,7 +279,7 @@ def test_compare_page_with_gaps(comparison: Any, bare: AuditRecord, tmp_path: Pa
     for have in ({"fd": audits["fd"][:1], HOSTILE: []}, {"fd": [bare]}):
         write_compare_page(tmp_path / "p.html", compare, have, {})
         page = (tmp_path / "p.html").read_text(encoding="utf-8")
-        found = check(page)
+        found = check_page(page)
         assert found.tags.count("script") == 1
         assert "something new" in page
         assert "Undistilled students at equal budget are included: at." in page

@@ -7,6 +7,7 @@ Convolutions are never turned into matrices; pooling is one small matrix per axi
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -41,14 +42,15 @@ class Affine(Protocol):
         """M^T rows: coefficients on the output to coefficients on the input."""
 
 
-class _Monotone:
+class _Monotone(ABC):
     """Operators without bias whose coefficients are all 0 or more, so that |M| is M."""
 
     mixes = False
     bias: Tensor | None = None
 
+    @abstractmethod
     def linear(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+        """M x."""
 
     def spread(self, radius: Float[Tensor, "m ..."]) -> Float[Tensor, "m ..."]:
         return self.linear(radius)

@@ -63,13 +63,12 @@ def run(arguments: list[str] | None = None) -> int:
     """Run the command line; its exit code. Every failure is one message on the error stream."""
     try:
         code = app(args=arguments, prog_name="understudy", standalone_mode=False)
-        return int(code) if isinstance(code, int) else 0
+        return _interrupted() if code == 130 else int(code) if isinstance(code, int) else 0
     except UnderstudyError as error:
         typer.echo(f"understudy: {error}", err=True)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("understudy: interrupted; a training goes on with --resume", err=True)
-        return 130
+        return _interrupted()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             typer.echo(f"understudy: {error}", err=True)
@@ -80,6 +79,12 @@ def run(arguments: list[str] | None = None) -> int:
             error.show()  # type: ignore[attr-defined]
             return 2
         return _internal()
+
+
+def _interrupted() -> int:
+    """Typer turns ctrl-C into this code without a word."""
+    typer.echo("understudy: interrupted; a training goes on with --resume", err=True)
+    return 130
 
 
 def _internal() -> int:

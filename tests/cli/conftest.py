@@ -1,0 +1,73 @@
+"""The command line in this process (`cli(...)`), a teacher and a student to give it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jaxtyping
+import pytest
+import torch
+
+import understudy as us
+from understudy.auditing import examine
+from understudy.cli.main import run
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Ended]
+
+
+@pytest.fixture(autouse=True)
+def _as_users_run_it(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One thread, a short attack, and no checking of annotations, which would come before our own messages."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setattr(
+        examine, "GapAttack", functools.partial(examine.GapAttack, steps=6, restarts=1, classes=2)
+    )
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """cli("train", "--data", ...): (exit code, standard output, standard error)."""
+    monkeypatch.setenv("COLUMNS", "110")
+
+    def call(*arguments: object) -> Ended:
+        capsys.readouterr()
+        code = run([str(a) for a in arguments])
+        return Ended(code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("cli") / "teacher"
+    us.train("digits", "mlp[24]", epochs=12, out=place, device="cpu")
+    return place
+
+
+@pytest.fixture(scope="session")
+def student(tmp_path_factory: pytest.TempPathFactory, teacher: Path) -> Path:
+    place = tmp_path_factory.mktemp("cli") / "student"
+    us.distill(teacher, "mlp[12]", "digits", method="sd", epochs=6, out=place)
+    return place
+
+
+@pytest.fixture(scope="session")
+def audited(tmp_path_factory: pytest.TempPathFactory, teacher: Path, student: Path) -> Path:
+    place = tmp_path_factory.mktemp("cli") / "audit"
+    us.audit(teacher, student, "digits", eps=0.05, points=6, out=place)
+    return place
