@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from understudy.auditing import examine as examine_module
 from understudy.auditing.examine import Examination, counted_points, examine, point_records, unsound
 from understudy.auditing.files import save_cases, witness_tensor
 from understudy.auditing.settings import AuditSettings
 from understudy.data.dataset import DataSet
 from understudy.errors import InputError
-from understudy.fidelity.emplb import Pair
+from understudy.fidelity.emplb import GapAttack, Pair
 from understudy.models.opening import LoadedModel
 
 Look = Callable[..., Examination]
@@ -70,6 +71,18 @@ def test_lower_and_robust_accuracy_are_monotone(look: Look) -> None:
             assert not (getattr(now, name) & ~getattr(before, name)).any()
         assert (now.split | ~before.split).all()
     assert found.radii[-1].lower.mean() > 1.1 * found.radii[0].lower.mean()
+
+
+def test_a_smaller_radius_found_more_than_a_larger_one_does(
+    look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attack on the second radius is lame: what the first one found still counts there."""
+    hard = [GapAttack(), GapAttack(), GapAttack(steps=0, restarts=0, classes=0)]
+    monkeypatch.setattr(examine_module, "GapAttack", lambda: hard.pop(0))
+    found = look(eps=(0.1, 0.2), certify="none")
+    assert hard == []
+    assert (found.radii[1].lower > found.radii[0].lower).all()
+    assert (found.radii[2].lower >= found.radii[1].lower).all()
 
 
 def test_witnesses_are_float64_points_of_their_balls(look: Look, points: DataSet) -> None:

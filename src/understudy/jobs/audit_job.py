@@ -213,11 +213,14 @@ def judge(audit: Audit, fail_above: float | None) -> None:
         )
     if fail_above is None:
         return
-    above = [(p.index, r.eps, r.upper) for p, r in radii if r.upper is not None and r.upper > fail_above]
+    above: dict[int, tuple[float, float]] = {}
+    for point, radius in radii:
+        if radius.upper is not None and radius.upper > fail_above:
+            above[point.index] = max(above.get(point.index, (0.0, 0.0)), (radius.upper, radius.eps))
     if above:
-        above.sort(key=lambda case: -case[2])
-        shown = ", ".join(f"{index} (eps {eps:g}: {upper:.4f})" for index, eps, upper in above[:10])
-        more = f" and {len(above) - 10} more" if len(above) > 10 else ""
+        worst = sorted(above.items(), key=lambda case: -case[1][0])
+        shown = ", ".join(f"{index} (eps {eps:g}: {upper:.4f})" for index, (upper, eps) in worst[:20])
+        more = f" and {len(worst) - 20} more" if len(worst) > 20 else ""
         raise GateFailed(f"the upper bound is above {fail_above:g} at point {shown}{more}")
 
 
