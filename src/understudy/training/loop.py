@@ -25,7 +25,7 @@ from understudy.objectives.base import Objective
 from understudy.sources.base import Source
 from understudy.training.checkpoint import load_checkpoint, save_checkpoint
 from understudy.training.folder import RunFolder
-from understudy.training.monitor import monitor
+from understudy.training.monitor import Monitor
 from understudy.training.optim import learning_rate
 from understudy.training.player import Player, Taps
 from understudy.training.runtime import Runtime
@@ -100,6 +100,7 @@ class _Training:
     def __init__(self, runtime: Runtime, task: Task, player: Player) -> None:
         self.runtime, self.task, self.player = runtime, task, player
         self.random = Randomness(task.settings.seed)
+        self.monitor = Monitor(player.teacher, task.data, runtime.device)
         self.run_folder = None if task.folder is None else RunFolder(task.folder)
         self.per_epoch = steps_per_epoch(len(task.data), task.settings.batch_size)
         self.total = self.per_epoch * task.settings.epochs
@@ -173,7 +174,7 @@ class _Training:
             "loss": loss,
             **({f"loss_{n}": v for n, v in terms.items()} if len(terms) > 1 else {}),
             "lr": learning_rate(self.task.settings, (self.step - 1) / self.total),
-            **monitor(self.player.student, self.player.teacher, self.task.data, self.runtime.device),
+            **self.monitor(self.player.student),
             "seconds": round(self.seconds, 3),
         }
         self.rows.append(row)
