@@ -59,6 +59,7 @@ def by_hand(student: nn.Module, teacher: nn.Module, data: Tensor, attack: bool, 
 
 def measure(name: str, spec: str, wide: str, data: DataSet) -> dict[str, object]:
     """Our loop, with all its bookkeeping, against the loop by hand: whole trainings."""
+    data = data if name == "sd" else data.take(2048)  # an attacked epoch takes twenty times as long
     teacher, student = (zoo.build(ModelConfig(s, data.shape, 10)) for s in (wide, spec))
     inputs = data.inputs(slice(None))
     method = make_method(name).with_radius(EPS)
@@ -81,8 +82,16 @@ def main() -> None:
     for wide, spec in models:
         for name in ("sd", "fd"):
             claims[f"{name} {wide} -> {spec}"] = measure(name, spec, wide, data)
-    setting = f"8,192 images 28x28, batch {BATCH}, one thread; our side with all its bookkeeping"
-    save("step_overhead", {"claim": "ours / hand-written", "target": 1.05, "setting": setting, **claims})
+    setting = f"8,192 images 28x28 for 4 epochs (sd) or 2,048 for 1 (fd), batch {BATCH}, one thread"
+    save(
+        "step_overhead",
+        {
+            "claim": "ours with all its bookkeeping / hand-written",
+            "target": 1.05,
+            "setting": setting,
+            **claims,
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from understudy.data.dataset import DataSet
 from understudy.models.opening import LoadedModel, open_model
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)

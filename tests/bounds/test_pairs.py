@@ -24,7 +24,8 @@ PAIRS = SHARED / "pairs"
 pytestmark = [
     pytest.mark.data,
     pytest.mark.skipif(
-        not (DATA / "mnist").is_dir() or not PAIRS.is_dir(), reason="needs MNIST and the pairs: set UNDERSTUDY_DATA"
+        not (DATA / "mnist").is_dir() or not PAIRS.is_dir(),
+        reason="needs MNIST and the pairs: set UNDERSTUDY_DATA",
     ),
 ]
 

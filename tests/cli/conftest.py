@@ -25,18 +25,23 @@ class Ended(NamedTuple):
 Cli = Callable[..., Ended]
 
 
-@pytest.fixture(autouse=True)
-def _as_users_run_it(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One thread, a short attack, and no checking of annotations, which would come before our own messages."""
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _as_users_run_it(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A short attack, and no checking of annotations, which would come before our own messages."""
     monkeypatch.setattr(
         examine, "GapAttack", functools.partial(examine.GapAttack, steps=6, restarts=1, classes=2)
     )
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -66,7 +71,7 @@ def student(tmp_path_factory: pytest.TempPathFactory, teacher: Path) -> Path:
     return place
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def audited(tmp_path_factory: pytest.TempPathFactory, teacher: Path, student: Path) -> Path:
     place = tmp_path_factory.mktemp("cli") / "audit"
     us.audit(teacher, student, "digits", eps=0.05, points=6, out=place)

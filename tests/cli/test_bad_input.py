@@ -62,7 +62,9 @@ def test_names_that_do_not_exist(cli: Cli, teacher: Path, student: Path, tmp_pat
     refused(cli, out, audit(teacher, tmp_path / "none"), "there is no file or folder")
     refused(cli, out, audit(teacher, "mlp"), "is an architecture without weights")
     refused(cli, out, audit(teacher, student, "--split", "tset"), "unknown split", "test")
-    refused(cli, out, (*TRAIN, "--data", "mnist", "--data-root", tmp_path / "no"), "data_root must be a folder")
+    refused(
+        cli, out, (*TRAIN, "--data", "mnist", "--data-root", tmp_path / "no"), "data_root must be a folder"
+    )
 
 
 def test_options_that_the_parser_itself_refuses(

@@ -150,7 +150,9 @@ def test_histogram_ends() -> None:
     sure, unsure = torch.tensor([[1e4, 0.0]]), torch.tensor([[0.0, 1e4]])
     assert c.difference_histogram(sure, unsure)[1][0] == 1  # -1 in the first bin
     assert c.difference_histogram(sure, sure)[1][20] == 1  # 0 in the middle one
-    assert c.difference_histogram(sure, sure, 41)[1][19] == 1  # where 0 is an edge, in the bin that ends there
+    assert (
+        c.difference_histogram(sure, sure, 41)[1][19] == 1
+    )  # where 0 is an edge, in the bin that ends there
 
 
 def test_agreement_and_correctness() -> None:

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 
 SERVER = """
-import json, os, signal, sys, time
+import json, os, signal, sys, threading
 import torch, sklearn.datasets, lightning_fabric, scipy.stats
 from understudy.cli.main import run
 import understudy.jobs.comparison_job
+from understudy.training.player import Player
 
 def die_at(count):
     # SIGKILL before the count-th time that something is made lasting on the disk
@@ -33,6 +34,16 @@ def die_at(count):
             return real(*args, **named)
         setattr(os, name, wrapped)
 
+def end_after(step, seconds, number):
+    # A signal from a thread, some time after that step of the optimiser
+    left, real = [step], Player.step
+    def wrapped(self, progress):
+        real(self, progress)
+        left[0] -= 1
+        if left[0] == 0:
+            threading.Timer(seconds, os.kill, (os.getpid(), number)).start()
+    Player.step = wrapped
+
 for line in sys.stdin:
     order = json.loads(line)
     child = os.fork()
@@ -43,23 +54,20 @@ for line in sys.stdin:
         torch.set_num_threads(1)
         if "call" in order:
             die_at(order["call"])
+        if "step" in order:
+            end_after(order["step"], order["seconds"], getattr(signal, order["signal"]))
         code = run(order["args"])
         sys.stderr.flush()
         os._exit(code)
-    if "after" in order:
-        time.sleep(order["after"])
-        os.kill(child, getattr(signal, order["signal"]))
-    began = time.time()
-    status = os.waitpid(child, 0)[1]
-    print(json.dumps([os.waitstatus_to_exitcode(status), time.time() - began]), flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
-Do = Callable[..., tuple[int, float]]
+Do = Callable[..., int]
 
 
 @pytest.fixture(scope="module")
 def do(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """do("distill", ..., call=3): (exit status of a process that ran the command, seconds); negative: a signal."""
+    """do("distill", ..., call=3): exit status of a process that ran the command; negative: a signal."""
     place = tmp_path_factory.mktemp("server")
     with open(place / "errors", "w") as errors:
         server = subprocess.Popen(
@@ -73,13 +81,12 @@ def do(tmp_path_factory: pytest.TempPathFactory) -> Any:
         assert server.stdin is not None
         assert server.stdout is not None
 
-        def order(*args: object, **when: object) -> tuple[int, float]:
+        def order(*args: object, **when: object) -> int:
             assert server.stdin is not None
             assert server.stdout is not None
             server.stdin.write(json.dumps({"args": [str(a) for a in args], **when}) + "\n")
             server.stdin.flush()
-            code, seconds = json.loads(server.stdout.readline())
-            return code, seconds
+            return int(server.stdout.readline())
 
         yield order
         server.stdin.close()
@@ -112,40 +119,32 @@ def where(run: Path) -> tuple[str, Path]:
 
 @pytest.mark.slow
 def test_killed_at_random_moments(do: Do, teacher: Path, tmp_path: Path) -> None:
-    common = arguments(teacher, "--epochs", "60")
-    code, seconds = do(*common, "--out", tmp_path / "whole")
-    assert code == 0
-    moments, killed, resumed = random.Random(0), 0, 0
-    for _ in range(60):
+    common = arguments(teacher, "--epochs", "60")  # 180 steps, of which the six killed take 144 at most
+    assert do(*common, "--out", tmp_path / "whole") == 0
+    moments, resumed = random.Random(0), 0
+    for kill in range(6):
         name, run = where(tmp_path / "cut")
         # With all the options again, or with none but --resume.
-        args = common if name == "--out" or resumed % 2 else ("distill", "--quiet")
-        # The longest give up less than they win, so that it ends.
-        code, _ = do(*args, name, run, after=moments.uniform(0.1, 0.8) * seconds, signal="SIGKILL")
-        if code == 0:
-            break
-        assert code == -9
-        killed += 1
+        args = common if name == "--out" or kill % 2 else ("distill", "--quiet")
+        step, seconds = moments.randint(1, 20), moments.uniform(0.0, 0.01)
+        assert do(*args, name, run, step=step, seconds=seconds, signal="SIGKILL") == -9
         resumed += name == "--resume"
-        if killed == 6:
-            assert do("distill", "--quiet", *where(run))[0] == 0
-            break
-    assert killed >= 3
-    assert resumed >= 2
+    assert resumed >= 4
+    assert do("distill", "--quiet", "--resume", tmp_path / "cut") == 0
     same(tmp_path / "cut", tmp_path / "whole")
 
 
 @pytest.mark.slow
 def test_killed_before_each_thing_it_does_to_the_disk(do: Do, teacher: Path, tmp_path: Path) -> None:
     common = arguments(teacher, "--epochs", "2", "--batch-size", "150")
-    assert do(*common, "--out", tmp_path / "whole")[0] == 0
+    assert do(*common, "--out", tmp_path / "whole") == 0
     for call in range(1, 200):
         run = tmp_path / f"cut{call}"
-        code, _ = do(*common, "--out", run, call=call)
+        code = do(*common, "--out", run, call=call)
         if code == 0:
             break
         assert code == -9
-        assert do(*common, *where(run))[0] == 0, call
+        assert do(*common, *where(run)) == 0, call
         same(run, tmp_path / "whole")
     assert 20 < call < 199
 
@@ -153,13 +152,12 @@ def test_killed_before_each_thing_it_does_to_the_disk(do: Do, teacher: Path, tmp
 @pytest.mark.slow
 def test_interrupted_politely(do: Do, teacher: Path, tmp_path: Path) -> None:
     common = arguments(teacher, "--epochs", "40")
-    _, seconds = do(*common, "--out", tmp_path / "whole")
-    code, _ = do(*common, "--out", tmp_path / "cut", after=0.6 * seconds, signal="SIGINT")
-    assert code == 130
+    assert do(*common, "--out", tmp_path / "whole") == 0
+    assert do(*common, "--out", tmp_path / "cut", step=50, seconds=0.001, signal="SIGINT") == 130
     assert not (tmp_path / "cut" / "model.safetensors").exists()
-    assert do("distill", "--resume", tmp_path / "cut", "--quiet")[0] == 0
+    assert do("distill", "--resume", tmp_path / "cut", "--quiet") == 0
     same(tmp_path / "cut", tmp_path / "whole")
-    assert do("distill", "--resume", tmp_path / "cut", "--quiet")[0] == 0  # finished: read, not repeated
+    assert do("distill", "--resume", tmp_path / "cut", "--quiet") == 0  # finished: read, not repeated
     same(tmp_path / "cut", tmp_path / "whole")
 
 
@@ -179,10 +177,10 @@ def test_a_comparison_killed_and_continued(do: Do, teacher: Path, tmp_path: Path
     )
     small = ("--examples", 100, "--epochs", 1, "--points", 3, "--train-eps", ".05", "--eps", ".05", "--quiet")
     common = ("compare", *model, *small, "--out")
-    assert do(*common, tmp_path / "whole")[0] == 0
+    assert do(*common, tmp_path / "whole") == 0
     for call in (3, 40, 75, 110, 160):  # in a claim, a training, an audit, another training, ...
-        assert do(*common, tmp_path / "cut", call=call)[0] in (-9, 0)
-    assert do(*common, tmp_path / "cut")[0] == 0
+        assert do(*common, tmp_path / "cut", call=call) in (-9, 0)
+    assert do(*common, tmp_path / "cut") == 0
     contents = [json.loads((tmp_path / name / "compare.json").read_text()) for name in ("whole", "cut")]
     for content in contents:
         content["rows"] = [row for row in content["rows"] if row["metric"] != "train_seconds"]
@@ -191,5 +189,5 @@ def test_a_comparison_killed_and_continued(do: Do, teacher: Path, tmp_path: Path
     for method in ("sd", "ce", "at"):
         for seed in ("0", "1"):
             same(tmp_path / "cut" / method / seed, tmp_path / "whole" / method / seed)
-    code, _ = do(*common[:-1], "--points", 4, "--out", tmp_path / "cut")
+    code = do(*common[:-1], "--points", 4, "--out", tmp_path / "cut")
     assert code == 2

@@ -20,7 +20,7 @@ from understudy.training.settings import TrainingSettings
 Trained = tuple[dict[str, Tensor], list[dict[str, Any]]]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)

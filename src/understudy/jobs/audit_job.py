@@ -24,12 +24,13 @@ from understudy.auditing.settings import AuditSettings
 from understudy.auditing.summary import calibrate, summarise
 from understudy.data.dataset import DataSet
 from understudy.errors import GateFailed, InputError, SoundnessError
-from understudy.fidelity.emplb import Pair
+from understudy.fidelity.emplb import ROWS, Pair
 from understudy.jobs.progress import Progress
 from understudy.jobs.worst import find_worst, save_worst, worst_cases
 from understudy.models.opening import LoadedModel
 from understudy.report.page import write_audit_page
 from understudy.training.folder import nothing_half, prepare_folder, write_json
+from understudy.training.threads import threads_for, using_threads
 from understudy.version import __version__
 
 
@@ -112,10 +113,11 @@ def run_audit(
             )
     where = torch_device(device)
     settings.check(data)
-    if out is None:
-        return _examined(teacher, student, data, settings, None, fail_above, where, quiet)
-    with whole_folder(Path(out)) as partial:
-        done = _examined(teacher, student, data, settings, partial, fail_above, where, quiet)
+    with using_threads(threads_for(teacher.module, data.shape, ROWS // 8)):
+        if out is None:
+            return _examined(teacher, student, data, settings, None, fail_above, where, quiet)
+        with whole_folder(Path(out)) as partial:
+            done = _examined(teacher, student, data, settings, partial, fail_above, where, quiet)
     done = Audit(done.record, done.witnesses, Path(out))
     judge(done, fail_above)
     return done

@@ -31,4 +31,6 @@ class Monitor:
         """What holds of the student now: "train_accuracy" with labels, "agreement" with a teacher."""
         said = self._answers(student)
         known = {"train_accuracy": self.labels, "agreement": self.teacher}
-        return {name: (said == truth).double().mean().item() for name, truth in known.items() if truth is not None}
+        return {
+            name: (said == truth).double().mean().item() for name, truth in known.items() if truth is not None
+        }
