@@ -1,6 +1,6 @@
 """The main job, whole: a robust teacher on UCI digits, students by SD, ARD, RSLAD and FD, each audited.
 
-Takes about a minute and a half on two cores, and downloads nothing:
+Takes about a minute on two cores, and downloads nothing:
 
     python examples/demo.py --out demo
 """
