@@ -49,11 +49,7 @@ def load(
         InputError: it cannot be opened, or does not fit the data.
     """
     found = None if data is None else open_data(data, "test", data_root=data_root, valid_range=None)
-    return _open(source, found, normalize)
-
-
-def _open(source: Model, data: DataSet | None, normalize: str | None = None) -> LoadedModel:
-    return open_for(data, source, normalize)
+    return open_for(found, source, normalize)
 
 
 def train(
@@ -203,7 +199,7 @@ def audit(
     )
     with as_found(teacher, student):
         one, found = open_first(found, data, teacher, teacher_normalize)
-        other = _open(student, found, student_normalize)
+        other = open_for(found, student, student_normalize)
         return run_audit(
             one, other, found, settings, out=out, fail_above=fail_above, device=device, quiet=quiet
         )
@@ -239,7 +235,7 @@ def certify(
         raise InputError(f"inputs must lie in the valid range [{low:g}, {high:g}] and hold no NaN")
     ball = Ball(eps, norm, low, high)
     with as_found(teacher, student):
-        one, other = _open(teacher, None), _open(student, None)
+        one, other = open_for(None, teacher), open_for(None, student)
         engine = PairBounds(one.module, other.module, tuple(inputs.shape[1:]), mode=mode)
         return engine.bound(inputs, ball, tolerance=tolerance, time_limit=time_limit)
 

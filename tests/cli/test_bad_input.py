@@ -29,7 +29,7 @@ def audit(teacher: object, student: object, *more: object) -> tuple[object, ...]
     return ("audit", "--teacher", teacher, "--student", student, "--data", "digits", "--points", 2, *more)
 
 
-def refused(cli: Cli, out: Path, arguments: tuple[object, ...], *said: str) -> str:
+def assert_refused(cli: Cli, out: Path, arguments: tuple[object, ...], *said: str) -> str:
     """The one message; checks that nothing was left at `out` or beside it."""
     before = sorted(out.parent.rglob("*"))
     done = cli(*arguments, "--out", out)
@@ -51,18 +51,22 @@ def test_names_that_do_not_exist(cli: Cli, teacher: Path, student: Path, tmp_pat
         (("--model", "resnet19"), "resnet20"),
         (("--model", "mlp[x]"), "mlp"),
     ]:
-        message = refused(cli, out, (*TRAIN, *changed), said)
+        message = assert_refused(cli, out, (*TRAIN, *changed), said)
         assert message.startswith("understudy: ")
-    refused(cli, out, (*distill(teacher), "--method", "fdd"), "unknown method 'fdd'", "did you mean fd")
-    refused(cli, out, (*distill(teacher), "--method", "nomodule:X"), "nomodule")
-    refused(cli, out, (*distill(teacher), "--method", "os:getcwd"), "not a subclass")
-    refused(cli, out, distill(teacher, "--set", "step=3"), "unknown option of fd 'step': did you mean steps")
-    refused(cli, out, distill(teacher, "--set", "steps=many"), "fd.steps must be a int, found 'many'")
-    refused(cli, out, distill(teacher, "--set", "steps"), "field=value")
-    refused(cli, out, audit(teacher, tmp_path / "none"), "there is no file or folder")
-    refused(cli, out, audit(teacher, "mlp"), "is an architecture without weights")
-    refused(cli, out, audit(teacher, student, "--split", "tset"), "unknown split", "test")
-    refused(
+    assert_refused(
+        cli, out, (*distill(teacher), "--method", "fdd"), "unknown method 'fdd'", "did you mean fd"
+    )
+    assert_refused(cli, out, (*distill(teacher), "--method", "nomodule:X"), "nomodule")
+    assert_refused(cli, out, (*distill(teacher), "--method", "os:getcwd"), "not a subclass")
+    assert_refused(
+        cli, out, distill(teacher, "--set", "step=3"), "unknown option of fd 'step': did you mean steps"
+    )
+    assert_refused(cli, out, distill(teacher, "--set", "steps=many"), "fd.steps must be a int, found 'many'")
+    assert_refused(cli, out, distill(teacher, "--set", "steps"), "field=value")
+    assert_refused(cli, out, audit(teacher, tmp_path / "none"), "there is no file or folder")
+    assert_refused(cli, out, audit(teacher, "mlp"), "is an architecture without weights")
+    assert_refused(cli, out, audit(teacher, student, "--split", "tset"), "unknown split", "test")
+    assert_refused(
         cli, out, (*TRAIN, "--data", "mnist", "--data-root", tmp_path / "no"), "data_root must be a folder"
     )
 
@@ -71,12 +75,12 @@ def test_options_that_the_parser_itself_refuses(
     cli: Cli, teacher: Path, student: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    refused(cli, out, (*TRAIN, "--epoch", 3), "No such option")
-    refused(cli, out, (*TRAIN, "--epochs", "many"), "'--epochs'", "integer")
-    refused(cli, out, (*TRAIN, "--robust", "pdg"), "robust", "pgd")
-    refused(cli, out, (*TRAIN, "--device", "tpu"), "device", "cpu")
-    refused(cli, out, audit(teacher, student, "--certify", "crwon"), "certify", "crown")
-    refused(cli, out, audit(teacher, student, "--norm", "l1"), "norm", "linf")
+    assert_refused(cli, out, (*TRAIN, "--epoch", 3), "No such option")
+    assert_refused(cli, out, (*TRAIN, "--epochs", "many"), "'--epochs'", "integer")
+    assert_refused(cli, out, (*TRAIN, "--robust", "pdg"), "robust", "pgd")
+    assert_refused(cli, out, (*TRAIN, "--device", "tpu"), "device", "cpu")
+    assert_refused(cli, out, audit(teacher, student, "--certify", "crwon"), "certify", "crown")
+    assert_refused(cli, out, audit(teacher, student, "--norm", "l1"), "norm", "linf")
     assert cli("tarin").code == 2
     assert cli("audit").code == 2
 
@@ -106,10 +110,10 @@ def test_radii_that_cannot_be(
     cli: Cli, teacher: Path, student: Path, tmp_path: Path, eps: str, said: str
 ) -> None:
     out = tmp_path / "out"
-    refused(cli, out, (*TRAIN, f"--eps={eps}"), said)  # also where nothing is attacked
-    refused(cli, out, (*TRAIN, "--robust", "pgd", f"--eps={eps}"), said)
-    refused(cli, out, distill(teacher, f"--eps={eps}"), said)
-    refused(cli, out, audit(teacher, student, f"--eps=0,{eps}"), said)
+    assert_refused(cli, out, (*TRAIN, f"--eps={eps}"), said)  # also where nothing is attacked
+    assert_refused(cli, out, (*TRAIN, "--robust", "pgd", f"--eps={eps}"), said)
+    assert_refused(cli, out, distill(teacher, f"--eps={eps}"), said)
+    assert_refused(cli, out, audit(teacher, student, f"--eps=0,{eps}"), said)
     compare = (
         "compare",
         "--teacher",
@@ -123,18 +127,18 @@ def test_radii_that_cannot_be(
         "--epochs",
         1,
     )
-    refused(cli, out, (*compare, f"--train-eps={eps}"), said)
-    refused(cli, out, (*compare, f"--eps={eps}"), said)
+    assert_refused(cli, out, (*compare, f"--train-eps={eps}"), said)
+    assert_refused(cli, out, (*compare, f"--eps={eps}"), said)
 
 
 def test_numbers_that_cannot_be(cli: Cli, teacher: Path, student: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for option in ("--epochs", "--batch-size", "--examples", "--devices"):
-        refused(cli, out, (*TRAIN, option, 0))
-    refused(cli, out, (*TRAIN, "--seed", -1), "seed")
-    refused(cli, out, (*TRAIN, "--lr", "nan"), "lr must be")
-    refused(cli, out, (*TRAIN, "--eps", "0.1,0.2"), "one radius, found 2")
-    refused(cli, out, (*TRAIN, "--devices", 2, "--batch-size", 1), "2 devices need a batch")
+        assert_refused(cli, out, (*TRAIN, option, 0))
+    assert_refused(cli, out, (*TRAIN, "--seed", -1), "seed")
+    assert_refused(cli, out, (*TRAIN, "--lr", "nan"), "lr must be")
+    assert_refused(cli, out, (*TRAIN, "--eps", "0.1,0.2"), "one radius, found 2")
+    assert_refused(cli, out, (*TRAIN, "--devices", 2, "--batch-size", 1), "2 devices need a batch")
     for more, said in [
         (("--points", 0), "points must be 1 or more"),
         (("--points", 99999), "the split has 450 rows"),
@@ -149,7 +153,7 @@ def test_numbers_that_cannot_be(cli: Cli, teacher: Path, student: Path, tmp_path
         (("--student-normalize", "0.5:0"), "std must be above 0"),
         (("--teacher-normalize", ".5:.5,.5"), "equally long"),
     ]:
-        refused(cli, out, audit(teacher, student, *more), said)
+        assert_refused(cli, out, audit(teacher, student, *more), said)
     compare = (
         "compare",
         "--teacher",
@@ -163,8 +167,8 @@ def test_numbers_that_cannot_be(cli: Cli, teacher: Path, student: Path, tmp_path
         "--epochs",
         1,
     )
-    refused(cli, out, (*compare, "--seeds", "a"), "whole numbers separated by commas, found 'a'")
-    refused(cli, out, (*compare, "--seeds", "1,1"), "different numbers")
+    assert_refused(cli, out, (*compare, "--seeds", "a"), "whole numbers separated by commas, found 'a'")
+    assert_refused(cli, out, (*compare, "--seeds", "1,1"), "different numbers")
 
 
 class Bomb:
@@ -198,9 +202,9 @@ def test_checkpoints_that_are_none(
         ("mlp[8]@other.safetensors", "does not fit the architecture"),
         ("mlp[8]@nothere.safetensors", "there is no file"),
     ]:
-        refused(cli, out, audit(teacher, name), said, name.split("@")[-1])
-        refused(cli, out, audit(name, student), said)
-        refused(cli, out, distill(name), said)
+        assert_refused(cli, out, audit(teacher, name), said, name.split("@")[-1])
+        assert_refused(cli, out, audit(name, student), said)
+        assert_refused(cli, out, distill(name), said)
     assert not (place / "exploded").exists()
 
 
@@ -223,11 +227,11 @@ def test_pairs_that_do_not_match(
         ("broken", "broken inside"),
         ("sevn", "seven"),
     ]:
-        refused(cli, out, audit(teacher, f"pairs_own:{name}"), *said)
-        refused(cli, out, audit(f"pairs_own:{name}", teacher), *said)
-        refused(cli, out, distill(f"pairs_own:{name}"), *said)
+        assert_refused(cli, out, audit(teacher, f"pairs_own:{name}"), *said)
+        assert_refused(cli, out, audit(f"pairs_own:{name}", teacher), *said)
+        assert_refused(cli, out, distill(f"pairs_own:{name}"), *said)
     for name in ("number", "broken", "sevn"):
-        refused(cli, out, (*TRAIN, "--model", f"pairs_own:{name}"))
+        assert_refused(cli, out, (*TRAIN, "--model", f"pairs_own:{name}"))
 
 
 def test_data_that_cannot_be(cli: Cli, teacher: Path, student: Path, tmp_path: Path) -> None:
@@ -240,7 +244,7 @@ def test_data_that_cannot_be(cli: Cli, teacher: Path, student: Path, tmp_path: P
     (tmp_path / "images" / "test" / "b" / "1.png").write_bytes(b"not an image")
     (tmp_path / "text.txt").write_text("hello")
     for name in ("images", "empty", "text.txt"):
-        refused(cli, out, audit(teacher, student, "--data", tmp_path / name), str(tmp_path / name))
+        assert_refused(cli, out, audit(teacher, student, "--data", tmp_path / name), str(tmp_path / name))
 
 
 def test_folders_that_cannot_be_written(cli: Cli, teacher: Path, student: Path, tmp_path: Path) -> None:
@@ -271,8 +275,8 @@ def test_a_disk_that_is_really_full(cli: Cli, teacher: Path, student: Path, tmp_
     try:
         big = ("--model", "mlp[64,64]")
         for arguments in ((*TRAIN, *big), (*distill(teacher), *big), audit(teacher, student, "--eps", 0)):
-            refused(cli, disk / "out", arguments, "No space left")
-        refused(cli, disk / "new" / "out", (*TRAIN, *big), "No space left")
+            assert_refused(cli, disk / "out", arguments, "No space left")
+        assert_refused(cli, disk / "new" / "out", (*TRAIN, *big), "No space left")
     finally:
         subprocess.run(["umount", disk], check=True)
 
