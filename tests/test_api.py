@@ -82,8 +82,11 @@ def test_certify_gives_a_sound_bound_for_ones_own_inputs() -> None:
             us.certify(teacher, student, bad, 0.1)
     with pytest.raises(InputError, match="use ibp or crown"):
         us.certify(teacher, student, x, 0.1, mode="none")
-    with pytest.raises(InputError, match="use 'crown'"):
-        us.certify(teacher, student, x, 0.1, mode="exact")
+    loose = us.certify(teacher, student, x, 0.02)
+    for g, a, b in zip(gap.tolist(), us.certify(teacher, student, x, 0.02, mode="exact"), loose, strict=True):
+        assert a.lower is not None
+        assert g - 1e-9 <= a.lower <= a.upper <= min(b.upper, a.lower + 1e-4) + 1e-12
+        assert a.status == "exact"
 
 
 def test_load_says_what_it_opened(tmp_path: Path) -> None:
@@ -109,11 +112,11 @@ def test_unknown_words_are_answered_with_known_ones() -> None:
 
 
 def test_every_call_is_documented_and_exported() -> None:
-    for name in ("train", "distill", "audit", "certify", "compare", "load"):
+    for name in ("train", "distill", "audit", "certify", "compare", "smooth", "export_query", "load"):
         function = getattr(us, name)
         assert function is getattr(api, name)
         assert "Raises:" in (inspect.getdoc(function) or "")
         assert name in us.__all__
-    for name in ("distill", "audit", "compare"):
+    for name in ("distill", "audit", "compare", "smooth"):
         keywords = inspect.signature(getattr(us, name)).parameters
         assert {"out", "data_root", "device", "quiet"} <= set(keywords)

@@ -18,7 +18,7 @@ ORDER = [
     "report", "testing", "jobs", "api", "cli",
 ]  # fmt: skip
 NEVER = {"bounds": {"training", "methods"}, "fidelity": {"training", "methods"}, "training": {"methods"}}
-CALLS = ("train", "distill", "audit", "certify", "compare", "load")
+CALLS = ("train", "distill", "audit", "certify", "compare", "smooth", "export_query", "load")
 
 
 def home(path: Path) -> str:

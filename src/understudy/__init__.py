@@ -16,7 +16,21 @@ from understudy.version import __version__
 
 if TYPE_CHECKING:
     from understudy import testing
-    from understudy.api import Audit, Comparison, Run, audit, certify, compare, distill, load, train
+    from understudy.api import (
+        Audit,
+        Comparison,
+        ExportedQuery,
+        Run,
+        Smoothing,
+        audit,
+        certify,
+        compare,
+        distill,
+        export_query,
+        load,
+        smooth,
+        train,
+    )
     from understudy.attacks import Ascent, Ball
     from understudy.data import Batch, DataSet, load_data
     from understudy.errors import GateFailed, InputError, SoundnessError, UnderstudyError
@@ -27,7 +41,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "understudy.api": (
-        "Audit", "Comparison", "Run", "audit", "certify", "compare", "distill", "load", "train",
+        "Audit", "Comparison", "ExportedQuery", "Run", "Smoothing", "audit", "certify", "compare", "distill",
+        "export_query", "load", "smooth", "train",
     ),
     "understudy.attacks": ("Ascent", "Ball"),
     "understudy.data": ("Batch", "DataSet", "load_data"),
@@ -41,9 +56,9 @@ _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "AdversarialMethod", "Ascent", "Attacked", "Audit", "Augmented", "Ball", "Batch", "Comparison", "CrossEntropy",
-    "DataSet", "GateFailed", "InputError", "Method", "Needs", "Objective", "Outputs", "Run", "SoftTargets",
-    "SoundnessError", "Source", "UnderstudyError", "__version__", "audit", "certify", "compare", "distill", "load",
-    "load_data", "testing", "train",
+    "DataSet", "ExportedQuery", "GateFailed", "InputError", "Method", "Needs", "Objective", "Outputs", "Run",
+    "Smoothing", "SoftTargets", "SoundnessError", "Source", "UnderstudyError", "__version__", "audit", "certify",
+    "compare", "distill", "export_query", "load", "load_data", "smooth", "testing", "train",
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from understudy.attacks import Ball, Norm
-from understudy.auditing.settings import AuditSettings, Certify
+from understudy.auditing.settings import SEARCHES, SECONDS, AuditSettings, Certify
 from understudy.bounds.engine import PairBound, PairBounds
 from understudy.data.dataset import DataSet
 from understudy.errors import InputError, unknown
@@ -18,6 +18,8 @@ from understudy.jobs.audit_job import Audit, run_audit
 from understudy.jobs.comparison_job import Comparison, run_comparison, with_baselines
 from understudy.jobs.defaults import default_grid, default_radius
 from understudy.jobs.opening import as_found, open_data, open_first, open_for
+from understudy.jobs.query_job import ExportedQuery, export_query
+from understudy.jobs.smoothing_job import Smoothing, smooth
 from understudy.jobs.training_job import Run, TrainingRequest, run_training
 from understudy.models.opening import LoadedModel
 from understudy.objectives.base import Objective
@@ -25,7 +27,10 @@ from understudy.objectives.base import Objective
 ROBUST = {"none": "ce", "pgd": "at", "trades": "trades"}
 Model = str | Path | nn.Module | LoadedModel
 
-__all__ = ["Audit", "Comparison", "Run", "audit", "certify", "compare", "distill", "load", "train"]
+__all__ = [
+    "Audit", "Comparison", "ExportedQuery", "Run", "Smoothing", "audit", "certify", "compare", "distill",
+    "export_query", "load", "smooth", "train",
+]  # fmt: skip
 
 
 def load(
@@ -156,6 +161,7 @@ def audit(
     certify: Certify = "crown",
     time_limit: float | None = None,
     tolerance: float = 1e-4,
+    certificates: bool = False,
     fail_above: float | None = None,
     norm: Norm = "linf",
     seed: int = 0,
@@ -175,8 +181,10 @@ def audit(
         eps: radii in the data's units; 0 is always added. None takes the customary grid of a named set.
         points, start: rows start..start+points-1 of the split; None takes 100, or as many as there are.
         all_points: count points that the teacher gets wrong too.
-        certify: "none", "ibp" or "crown" ("exact" is not built yet).
+        certify: "none", "ibp", "crown", "alpha", "milp" or "exact", from fast and loose to slow and exact.
+        time_limit: seconds a point and radius for the bound; None is 30 for "exact" and "milp", else no limit.
         tolerance: a point is exact when upper - lower is at most this.
+        certificates: write each proof of "alpha" or "exact" to a file below `out`.
         fail_above: a gate: raise GateFailed if any upper bound lies above this difference in confidence.
         valid_range: of a user's own tensors; None leaves them unbounded.
         out: folder for audit.json, witnesses.safetensors and report.html.
@@ -196,6 +204,7 @@ def audit(
         tolerance=tolerance,
         norm=norm,
         seed=seed,
+        certificates=certificates,
     )
     with as_found(teacher, student):
         one, found = open_first(found, data, teacher, teacher_normalize)
@@ -225,11 +234,18 @@ def certify(
 ) -> list[PairBound]:
     """Sound upper bounds on D(x, eps) for your own inputs (B, ...), one an example.
 
+    Args:
+        mode: "ibp", "crown", "alpha", "milp" or "exact", from fast and loose to slow and exact.
+        tolerance: a point is exact when upper - lower is at most this.
+        time_limit: seconds a point; None is 30 for "exact" and "milp", else no limit.
+
     Raises:
         InputError: models that the bounds cannot read or that do not fit, inputs outside the range.
     """
     if mode == "none":
         raise InputError("mode 'none' certifies nothing: use ibp or crown")
+    if time_limit is None and mode in SEARCHES:
+        time_limit = SECONDS
     low, high = valid_range
     if not bool(((inputs >= low) & (inputs <= high)).all()):
         raise InputError(f"inputs must lie in the valid range [{low:g}, {high:g}] and hold no NaN")

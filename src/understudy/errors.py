@@ -24,6 +24,12 @@ class GateFailed(UnderstudyError):
     exit_code = 1
 
 
+class CertificateRefused(UnderstudyError):
+    """A certificate does not prove its claim, or is about other models; the message says where it fails."""
+
+    exit_code = 1
+
+
 class SoundnessError(UnderstudyError):
     """A lower bound lies above an upper bound: one of the two is wrong. The case has been saved."""
 

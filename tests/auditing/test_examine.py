@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,8 +10,9 @@ import pytest
 import torch
 
 from understudy.auditing import examine as examine_module
-from understudy.auditing.examine import Examination, counted_points, examine, point_records, unsound
+from understudy.auditing.examine import Examination, counted_points, examine, unsound
 from understudy.auditing.files import save_cases, witness_tensor
+from understudy.auditing.rows import point_records
 from understudy.auditing.settings import AuditSettings
 from understudy.data.dataset import DataSet
 from understudy.errors import InputError
@@ -121,8 +123,8 @@ def test_contradictions_are_found_and_kept(look: Look, tmp_path: object) -> None
         bounds[row] = replace(bounds[row], **changes)  # type: ignore[type-var]
         return replace(found, radii=[*found.radii[:-1], replace(last, bounds=bounds)])
 
-    assert unsound(with_bound(4, upper=low - 2e-9)) == [(2, 4)]
-    assert unsound(with_bound(4, upper=low - 0.5e-9)) == []  # rounding of float64
+    assert unsound(with_bound(4, upper=math.nextafter(low, 0.0))) == [(2, 4)]  # by any amount
+    assert unsound(with_bound(4, upper=low)) == []
     assert unsound(with_bound(4, upper=float("nan"))) == [(2, 4)]
     split = int(last.split.nonzero()[0])
     assert unsound(with_bound(split, same_class=True)) == [(2, split)]

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from understudy.auditing.examine import Examination, point_records
+from understudy.auditing.examine import Examination
 from understudy.auditing.files import from_json, read_audit, to_json
 from understudy.auditing.record import AuditRecord, DataRecord, ModelRecord
+from understudy.auditing.rows import point_records
 from understudy.auditing.summary import calibrate, summarise
 from understudy.errors import InputError
 
@@ -39,6 +40,31 @@ def test_a_record_comes_back_equal(look: Look, certify: str) -> None:
     text = json.dumps(to_json(record), allow_nan=False)
     assert from_json(json.loads(text)) == record
     assert text.startswith('{"schema": 1')
+
+
+def test_a_search_and_its_course_come_back_and_files_without_them_are_read(look: Look) -> None:
+    record = made(look(eps=(0.05,)))
+    history = ((0.1, 0.2, 0.9, 1), (0.5, 0.25, 0.5, 40))
+    first = record.points[1]
+    searched = replace(
+        first.radii[1],
+        nodes=40,
+        history=history,
+        used="search",
+        certificate="certificates/point-1-eps-0.05.npz",
+    )
+    points = [record.points[0], replace(first, radii=[first.radii[0], searched]), *record.points[2:]]
+    content = json.loads(json.dumps(to_json(replace(record, points=points)), allow_nan=False))
+    assert from_json(content).points == points
+    for point in content["points"]:
+        for radius in point["radii"]:
+            for name in ("nodes", "history", "certificate"):
+                del radius[name]
+    old = from_json(content).points[1].radii[1]
+    assert (old.nodes, old.history, old.certificate) == (None, None, None)
+    content["points"][1]["radii"][1]["history"] = [[0.1, 0.2]]
+    with pytest.raises(InputError, match=r"not an audit\.json of schema 1"):
+        from_json(content)
 
 
 def test_numbers_that_json_has_not_are_a_bug(look: Look) -> None:

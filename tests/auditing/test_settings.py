@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
-from understudy.auditing.settings import AuditSettings
+from understudy.auditing.settings import AuditSettings, Certify
 from understudy.data.dataset import DataSet
 from understudy.errors import InputError
 
@@ -51,12 +51,28 @@ def test_check_holds_the_radii_against_the_range() -> None:
     AuditSettings(eps=(1e6,), points=3).check(free)
 
 
+def test_a_search_that_may_never_end_gets_a_limit() -> None:
+    limits = {mode: AuditSettings(eps=(), certify=mode).time_limit for mode in get_args(Certify)}
+    assert limits == {"none": None, "ibp": None, "crown": None, "alpha": None, "milp": 30.0, "exact": 30.0}
+    assert AuditSettings(eps=(), certify="exact", time_limit=2.5).time_limit == 2.5
+
+
+def test_certificates_come_from_searches_over_boxes() -> None:
+    assert AuditSettings(eps=(), certify="exact", certificates=True).certificates
+    assert AuditSettings(eps=(), certify="alpha", certificates=True).certificates
+    for changes in ({"certify": "milp"}, {"certify": "crown"}, {"certify": "exact", "norm": "l2"}):
+        with pytest.raises(
+            InputError, match="certificates come from --certify alpha or exact over linf balls"
+        ):
+            AuditSettings(**{"eps": (), "certificates": True, **changes})  # type: ignore[arg-type]
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "changes",
     [
-        {"eps": (-1.0,)}, {"eps": (math.nan,)}, {"points": 0}, {"start": -1}, {"certify": "milp"},
-        {"certify": "exact"}, {"time_limit": 0.0}, {"time_limit": math.nan}, {"tolerance": -1e-9},
+        {"eps": (-1.0,)}, {"eps": (math.nan,)}, {"points": 0}, {"start": -1}, {"certify": "beta"},
+        {"certificates": True}, {"time_limit": 0.0}, {"time_limit": math.nan}, {"tolerance": -1e-9},
         {"tolerance": math.inf}, {"norm": "l1"}, {"seed": -1}, {"seed": 2**63},
     ],
 )  # fmt: skip

@@ -6,7 +6,8 @@ import pytest
 import torch
 from scipy import stats
 
-from understudy.auditing.examine import Examination, point_records
+from understudy.auditing.examine import Examination
+from understudy.auditing.rows import point_records
 from understudy.auditing.summary import calibrate, summarise
 
 Look = Callable[..., Examination]

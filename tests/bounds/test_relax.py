@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from understudy.bounds.graph import Relu
 from understudy.bounds.relax import relax
 
 TINY, HUGE = 5e-324, 1e300
@@ -24,7 +25,7 @@ def pairs() -> tuple[Tensor, Tensor]:
 
 def test_sound_and_finite() -> None:
     low, high = pairs()
-    lines = relax(low, high)
+    lines = relax(Relu(), low, high)
     weights = torch.linspace(0, 1, 41, dtype=torch.float64)[:, None]
     x = torch.minimum(torch.maximum(low * (1 - weights) + high * weights, low), high)
     value = x.clamp(min=0)
@@ -42,7 +43,7 @@ def test_sound_and_finite() -> None:
      (-3, 1, 0, 0.25, 0.75)],
 )  # fmt: skip
 def test_worked(low: float, high: float, lower: float, upper: float, intercept: float) -> None:
-    lines = relax(torch.tensor([[low]]).double(), torch.tensor([[high]]).double())
+    lines = relax(Relu(), torch.tensor([[low]]).double(), torch.tensor([[high]]).double())
     found = [float(part) for part in (lines.lower, lines.upper, lines.intercept)]
     assert found == pytest.approx([lower, upper, intercept], abs=1e-14)
     assert found[2] >= intercept  # rounded outward
@@ -52,5 +53,5 @@ def test_worked(low: float, high: float, lower: float, upper: float, intercept: 
     ("low", "high"), [(torch.nan, 1.0), (-1.0, torch.nan), (-1.0, torch.inf), (-torch.inf, 1.0)]
 )
 def test_unknown_intervals_prove_nothing(low: float, high: float) -> None:
-    lines = relax(torch.tensor([[low]]).double(), torch.tensor([[high]]).double())
+    lines = relax(Relu(), torch.tensor([[low]]).double(), torch.tensor([[high]]).double())
     assert not (lines.upper.isfinite() & lines.intercept.isfinite()).any()

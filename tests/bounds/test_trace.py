@@ -48,6 +48,16 @@ FLAT = {
     "select and stack": lambda m, x: x[:, 2].unsqueeze(1).expand(-1, 4),
     "in place": lambda m, x: (x @ m.matrix).relu_().add_(1),
     "negation": lambda m, x: -x,
+    "leaky": lambda m, x: F.leaky_relu(x, 0.3) + F.leaky_relu(x, -0.5) + F.prelu(x, m.vector),
+    "cuts": lambda m, x: F.relu6(5 * x) + F.hardtanh(x) + F.hardsigmoid(x) + x.abs() + x.clamp(-0.1, 0.2),
+    "constant cuts": lambda m, x: x.clamp(max=0.3) + torch.maximum(x, m.vector) + torch.min(m.vector, x),
+    "smooth": lambda m, x: x.sigmoid() + x.tanh() + F.gelu(x) + F.gelu(x, approximate="tanh") + torch.erf(x),
+    "gates": lambda m, x: F.silu(x) + x * torch.sigmoid(2 * x) + F.softplus(x, beta=3.0),
+    "written gelu": lambda m, x: 0.5 * x * (1 + torch.erf(x / 1.4142)) + (3 * x) * (torch.erf(-x) * 2 + 2),
+    "two": lambda m, x: torch.maximum(x, -x) - torch.min(x, x @ m.matrix) + x.amax(1, keepdim=True),
+    "places": lambda m, x: x.max(dim=1, keepdim=True)[0] - x.min(1, keepdim=True)[0],
+    "split": lambda m, x: torch.cat([*x.split([2, 3], 1), *x.split(2, dim=1), *x.chunk(2, 1)], 1),
+    "stack": lambda m, x: torch.stack([x, torch.ones_like(x), -x], 2).flatten(1),
 }
 IMAGE = {
     "stride and dilation": lambda m, x: flat(
@@ -69,6 +79,15 @@ IMAGE = {
     "padding": lambda m, x: flat(F.pad(x, (1, 0, 2, -1), value=0.3)),
     "slices": lambda m, x: flat(x[:, 1:, ::2, :-1]),
     "reshape": lambda m, x: x.reshape(x.shape[0], 3, -1).sum(2).squeeze(),
+    "max pooling": lambda m, x: flat(F.max_pool2d(x, 2)),
+    "overlap": lambda m, x: flat(F.max_pool2d(x, 3, 2, 1)) + flat(F.max_pool2d(F.relu(x), 3, 2, 1)),
+    "dilated": lambda m, x: flat(F.max_pool2d(x, (2, 3), (1, 2), (1, 1), dilation=(2, 1), ceil_mode=True)),
+    "padded twice": lambda m, x: flat(F.max_pool2d(F.relu(x), 2, 2, 1, ceil_mode=True)),
+    "adaptive maximum": lambda m, x: flat(F.adaptive_max_pool2d(x, (2, 3))),
+    "one axis": lambda m, x: flat(F.max_pool1d(x.flatten(2), 4, 3, 2)),
+    "walls": lambda m, x: flat(F.max_pool2d(F.pad(x, (0, 1, 2, 0), value=-torch.inf), 3, 2)),
+    "global maximum": lambda m, x: x.amax((2, 3)) + x.amin(dim=(1, 2))[:, :3],
+    "prelu": lambda m, x: flat(F.prelu(x, m.vector[:3])),
 }
 
 
@@ -137,14 +156,14 @@ def test_module_is_untouched() -> None:
 @pytest.mark.parametrize(
     ("module", "words"),
     [
-        (nn.Sequential(nn.Linear(4, 3), nn.Sequential(nn.GELU())), ["aten.gelu", "'1.0' (GELU)", "conv2d", "linear"]),
+        (nn.Sequential(nn.Linear(4, 3), nn.Sequential(nn.ELU())), ["aten.elu", "'1.0' (ELU)", "conv2d", "linear"]),
         (nn.LSTM(4, 3), ["aten.lstm", "LSTM"]),
         (Function(lambda m, x: torch.sin(x)), ["aten.sin", "the module itself (Function)", "relu"]),
         (Function(lambda m, x: x * x), ["aten.mul", "two activations"]),
         (Function(lambda m, x: m.vector[:4] / x), ["numerator is a constant"]),
         (Function(lambda m, x: m.matrix[:3, :3] @ x), ["left factor is a constant"]),
         (Function(lambda m, x: x - x.mean(0)), ["aten.mean", "reduces over the batch"]),
-        (Function(lambda m, x: x.clamp(0, 1)), ["clamps to [0, 1]"]),
+        (Function(lambda m, x: x.clamp(1, 0)), ["least value, 1, is not below its largest, 0"]),
         (nn.Flatten(0), ["moves the batch's axis"]),
         (Function(lambda m, x: x.t().reshape(-1, 4)), ["moves the batch's axis"]),
         (Function(lambda m, x: torch.cat([x, x])), ["batch's axis"]),

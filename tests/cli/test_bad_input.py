@@ -148,7 +148,7 @@ def test_numbers_that_cannot_be(cli: Cli, teacher: Path, student: Path, tmp_path
         (("--fail-above", "2"), "fail_above"),
         (("--fail-above", "nan"), "fail_above"),
         (("--fail-above", ".5", "--certify", "none"), "a gate over none never passes"),
-        (("--certify", "exact"), "use crown"),
+        (("--certificates",), "certificates come from --certify alpha or exact"),
         (("--teacher-normalize", "1"), "MEAN:STD"),
         (("--student-normalize", "0.5:0"), "std must be above 0"),
         (("--teacher-normalize", ".5:.5,.5"), "equally long"),

@@ -69,7 +69,7 @@ def test_every_command_is_in_the_readme_or_the_guide() -> None:
     texts = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     for command in app.registered_commands:
         assert command.callback is not None
-        name = command.callback.__name__
+        name = command.callback.__name__.replace("_", "-")
         assert f"understudy {name}" in texts, f"no page shows `understudy {name}`"
 
 

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^(```+)(?P<info>[^\n`]*)\n(?P<body>.*?)^\1[ ]*$", re.DOTALL | re.MULTILINE)
 RUN, SHOWN = ("bash", "python"), ("text",)
-SIZES = {"--epochs": 5, "--points": 10, "--examples": 200}
+SIZES = {"--epochs": 5, "--points": 10, "--examples": 200, "--time-limit": 1}
 
 
 @dataclass(frozen=True)

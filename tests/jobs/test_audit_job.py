@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import understudy as us
+from understudy.bounds.certificate import load as load_certificate
 from understudy.bounds.engine import PairBounds
 from understudy.errors import GateFailed, InputError, SoundnessError
 from understudy.jobs import audit_job
@@ -234,7 +236,7 @@ def test_l2(teacher: Path, student: Path) -> None:
     assert done.record.norm == "l2"
 
 
-@pytest.mark.parametrize("mode", ["none", "ibp", "crown"])
+@pytest.mark.parametrize("mode", ["none", "ibp", "crown", "alpha"])
 def test_ways_of_certifying(teacher: Path, student: Path, mode: Any) -> None:
     record = quick(teacher, student, certify=mode, points=8).record
     for entry in record.summary:
@@ -308,6 +310,52 @@ def test_both_models_are_left_as_they_were(teacher: Path, student: Path, tmp_pat
     held()
 
 
+# Searches ---------------------------------------------------------------------------------------------------------
+
+
+def test_certificates_need_a_folder(teacher: Path, student: Path) -> None:
+    with pytest.raises(InputError, match="certificates are files"):
+        quick(teacher, student, certify="exact", certificates=True)
+
+
+def test_an_exact_audit(teacher: Path, student: Path, tmp_path: Path) -> None:
+    out = tmp_path / "audit"
+    quick(teacher, student, certify="exact", time_limit=2.0, points=3, eps=0.01, certificates=True, out=out)
+    content = json.loads((out / "audit.json").read_text())
+    assert content["settings"]["time_limit"] == 2.0
+    named = []
+    for point in content["points"]:
+        before, now = point["radii"]
+        if not point["counted"]:
+            continue
+        assert before["lower"] <= now["lower"] <= now["upper"]
+        assert now["status"] in ("exact", "timeout")
+        assert (now["status"] == "exact") is (now["upper"] - now["lower"] <= 1e-4)
+        rows = now["history"]
+        assert 1 <= len(rows) <= 40
+        assert all(a[1] <= b[1] and a[2] >= b[2] for a, b in itertools.pairwise(rows))
+        assert rows[-1][2] == pytest.approx(now["upper"], abs=1e-12)
+        if now["certificate"] is not None:
+            named.append(now["certificate"])
+            one = load_certificate(out / now["certificate"])
+            assert one.networks["teacher"].file == content["teacher"]["sha256"]
+            assert one.upper == now["upper"]
+    assert {f"certificates/{p.name}" for p in (out / "certificates").iterdir()} == set(named)
+    assert {p.name for p in out.iterdir()} == FILES | {"certificates"}
+
+
+def test_an_interrupted_search_leaves_nothing(
+    teacher: Path, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PairBounds, "bound", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        quick(teacher, student, certify="exact", time_limit=1.0, out=tmp_path / "audit")
+    assert not list(tmp_path.iterdir())
+
+
 # Bad input ---------------------------------------------------------------------------------------------------------
 
 
@@ -324,7 +372,11 @@ def test_both_models_are_left_as_they_were(teacher: Path, student: Path, tmp_pat
         ({"start": 100_000}, r"start 100000 lies past the last row: the split has \d+"),
         ({"points": 100_000}, r"points 0\.\.99999 were asked for; the split has \d+ rows"),
         ({"split": "tset"}, r"unknown split .*did you mean test"),
-        ({"certify": "exact"}, r"exact is not built yet: use crown"),
+        ({"certificates": True}, r"certificates come from --certify alpha or exact .* found crown over linf"),
+        (
+            {"certificates": True, "certify": "exact", "norm": "l2"},
+            r"over linf balls, found exact over l2",
+        ),
         ({"certify": "crwon"}, r"did you mean crown"),
         ({"norm": "l3"}, r"unknown norm 'l3'"),
         ({"tolerance": math.nan}, r"tolerance must be"),
@@ -459,17 +511,25 @@ def test_a_class_proved_the_same_where_a_witness_shows_two_is_a_contradiction_to
         quick(teacher, student, eps=0.3, out=tmp_path / "audit")
 
 
-def test_rounding_is_no_contradiction(teacher: Path, student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_contradiction_by_the_last_bit_is_one(
+    teacher: Path, student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = PairBounds.bound
 
-    def rounded(self: PairBounds, inputs: Tensor, ball: us.Ball, *, lower: Tensor, **more: Any) -> Any:
-        found = real(self, inputs, ball, lower=lower, **more)
-        return [replace(b, upper=float(low) - 1e-10) for b, low in zip(found, lower, strict=True)]
+    def by(change: Any) -> Any:
+        def rounded(self: PairBounds, inputs: Tensor, ball: us.Ball, *, lower: Tensor, **more: Any) -> Any:
+            found = real(self, inputs, ball, lower=lower, **more)
+            return [replace(b, upper=change(float(low))) for b, low in zip(found, lower, strict=True)]
 
-    monkeypatch.setattr(PairBounds, "bound", rounded)
+        return rounded
+
+    monkeypatch.setattr(PairBounds, "bound", by(lambda low: low))
     for point in quick(teacher, student).record.points:
         for radius in point.radii:
             assert radius.upper == radius.lower
+    monkeypatch.setattr(PairBounds, "bound", by(lambda low: math.nextafter(low, 0.0)))
+    with pytest.raises(SoundnessError, match="contradict each other"):
+        quick(teacher, student)
 
 
 # Files -------------------------------------------------------------------------------------------------------------

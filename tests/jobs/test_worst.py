@@ -8,7 +8,7 @@ import torch
 
 import understudy as us
 from understudy.errors import InputError
-from understudy.jobs.worst import WORST, read_worst, save_worst, worst_cases
+from understudy.jobs.worst import MOST, WORST, most_points, read_worst, save_worst, worst_cases
 
 
 def test_the_largest_gaps_come_first_with_what_both_models_say(
@@ -18,7 +18,10 @@ def test_the_largest_gaps_come_first_with_what_both_models_say(
     found = read_worst(tmp_path / "a" / "worst.safetensors")
     cases = worst_cases(done.record, found)
     counted = [p for p in done.record.points if p.counted]
-    expected = sorted(counted, key=lambda p: -(p.radii[-1].lower or 0))[:WORST]
+    ranked = sorted(counted, key=lambda p: -(p.radii[-1].lower or 0))
+    assert [case.index for case in worst_cases(done.record, found, None)] == [p.index for p in ranked]
+    assert len(ranked) > WORST
+    expected = ranked[:WORST]
     assert [case.index for case in cases] == [p.index for p in expected]
     inputs = us.load_data("digits", "test").inputs(slice(0, 20)).double()
     models = [us.load(folder).module.double() for folder in (teacher, student)]
@@ -45,3 +48,9 @@ def test_none_counted_is_none_shown_and_a_missing_file_is_named(
     (tmp_path / "w.safetensors").write_bytes(b"\x80\x04K")
     with pytest.raises(InputError, match="cannot be read"):
         read_worst(tmp_path / "w.safetensors")
+
+
+def test_large_inputs_are_fewer() -> None:
+    assert [most_points(values) for values in (0, 64, 3072, 10_000, 40_000, 150_528)] == [
+        MOST, MOST, MOST, MOST, 25, WORST,
+    ]  # fmt: skip

@@ -145,6 +145,18 @@ CASES: dict[str, tuple[list[onnx.NodeProto], list[onnx.TensorProto]]] = {
     "Relu": ([node("Sub", "x, h", "t"), node("Relu", "t")], [scalar("h", 0.5)]),
     "LeakyRelu": ([node("Sub", "x, h", "t"), node("LeakyRelu", "t", alpha=0.2)], [scalar("h", 0.5)]),
     "LeakyRelu default": ([node("Sub", "x, h", "t"), node("LeakyRelu", "t")], [scalar("h", 0.5)]),
+    "PRelu": ([node("Sub", "x, h", "t"), node("PRelu", "t, c")], [scalar("h", 0.5), tensor("c", 2, 1, 1)]),
+    "PRelu everywhere": (
+        [node("Sub", "x, h", "t"), node("PRelu", "t, c", "u"), node("PRelu", "u, s")],
+        [scalar("h", 0.5), tensor("c", 2, 5, 6), tensor("s", 1)],
+    ),
+    "HardSigmoid": ([node("HardSigmoid", "x", alpha=2.0, beta=-0.3)], []),
+    "Softplus": ([node("Softplus", "x")], []),
+    "Abs": ([node("Sub", "x, h", "t"), node("Abs", "t")], [scalar("h", 0.5)]),
+    "Max": ([node("Mul", "x, x", "t"), node("Max", "x, t, c")], [tensor("c", 6)]),
+    "Min": ([node("Mul", "x, x", "t"), node("Min", "c, x, t")], [tensor("c", 6)]),
+    "ReduceMax": ([node("ReduceMax", "x, a")], [ints("a", 3)]),
+    "ReduceMin": ([node("ReduceMin", "x, a", keepdims=0)], [ints("a", 1, 3)]),
     "Elu": ([node("Sub", "x, h", "t"), node("Elu", "t", alpha=0.7)], [scalar("h", 0.5)]),
     "Sigmoid": ([node("Sigmoid", "x")], []),
     "Tanh": ([node("Tanh", "x")], []),
@@ -305,7 +317,7 @@ def test_older_operator_sets(case: str, tmp_path: Path) -> None:
 
 def test_unsupported_operator_is_named_with_its_node(tmp_path: Path) -> None:
     path = write(tmp_path, [helper.make_node("Cos", ["x"], ["y"], name="odd_one")])
-    with pytest.raises(InputError, match=r"operator Cos \(node 'odd_one'\); supported: Add, .*Conv"):
+    with pytest.raises(InputError, match=r"operator Cos \(node 'odd_one'\); supported: Abs, Add, .*Conv"):
         open_onnx(path, IMAGE)
 
 

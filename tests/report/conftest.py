@@ -15,6 +15,7 @@ from understudy.auditing.record import (
     Bin,
     CalibrationRecord,
     DataRecord,
+    History,
     ModelRecord,
     PointRecord,
     RadiusRecord,
@@ -48,8 +49,12 @@ def make_audit(
     points: int = 100,
     radii: tuple[float, ...] = RADII,
     certify: bool = True,
+    search: bool = False,
 ) -> AuditRecord:
-    """Random but plausible: EmpLB grows to about `worst` at the largest radius, FaithUB above it."""
+    """Random but plausible: EmpLB grows to about `worst` at the largest radius, FaithUB above it.
+
+    With `search` as `--certify exact` leaves it: most points closed, the others stopped by the clock, with histories.
+    """
     rng = np.random.default_rng(seed)
     rows = []
     for index in range(points):
@@ -64,7 +69,13 @@ def make_audit(
                 lower if eps == 0 else min(0.9993, lower + hard * (eps / 0.1) * rng.uniform(0.2, 0.5) + 0.03)
             )
             counted = teacher == label
+            searched = search and certify and counted and eps > 0
+            if searched and hard * eps < 0.055:
+                upper = lower + 0.00008
             status = "skipped" if not (counted and certify) else ("exact" if eps == 0 else "bounded")
+            if searched:
+                status = "exact" if upper - lower <= 1e-4 else "timeout"
+            history = make_history(lower, upper, rng) if searched else None
             same = None if not counted else (True if upper < 0.3 else False if lower > 0.45 else None)
             found.append(
                 RadiusRecord(
@@ -74,9 +85,11 @@ def make_audit(
                     status,
                     same if certify or same is False else None,
                     float(rng.uniform(0.01, 0.2)),
-                    used="ub1" if certify and counted else None,
+                    used=("search" if searched else "ub1") if certify and counted else None,
                     kl=lower**2,
                     total_variation=lower,
+                    nodes=history[-1][3] if history else None,
+                    history=history,
                 )
             )
         rows.append(PointRecord(index, label, teacher, student, teacher == label, found))
@@ -92,9 +105,9 @@ def make_audit(
             "points": points,
             "start": 0,
             "all_points": False,
-            "certify": "crown" if certify else "none",
+            "certify": "exact" if search else "crown" if certify else "none",
             "tolerance": 1e-4,
-            "time_limit": None,
+            "time_limit": 10.0 if search else None,
             "attack": {"steps": 40, "restarts": 3},
             "seed": seed,
         },
@@ -111,6 +124,23 @@ def make_audit(
             "started": "2026-11-08T10:12:00Z", "seconds": 41.7,
         },
     )  # fmt: skip
+
+
+def make_history(lower: float, upper: float, rng: np.random.Generator) -> History:
+    """A search's course: the lower bound rises to `lower`, the upper one falls to `upper`."""
+    last = 10.0 if upper - lower > 1e-4 else float(np.exp(rng.uniform(-2, 2)))
+    rows, start = [], min(1.0, upper + 0.35)
+    for seconds in np.geomspace(0.04, last, 25):
+        share = (np.log(last) - np.log(seconds)) / (np.log(last) - np.log(0.04))
+        rows.append(
+            (
+                float(seconds),
+                lower * (1 - 0.1 * share),
+                upper + (start - upper) * share**2,
+                int(seconds * 420),
+            )
+        )
+    return tuple(rows)
 
 
 def _curves(rng: np.random.Generator, epochs: int, level: float) -> list[dict[str, Any]]:
@@ -146,7 +176,7 @@ def _summary(points: list[PointRecord], place: int, eps: float) -> SummaryRecord
     assert agree[1] is not None
     return SummaryRecord(
         eps, len(counted), *lower, *upper, max(uppers, default=None),
-        float(eps == 0) if uppers else None, *certified, *agree,
+        float(np.mean([r.status == "exact" for r in counted])) if uppers else None, *certified, *agree,
         teacher, (teacher - 0.05, teacher + 0.03), student, (student - 0.06, student + 0.04),
         0.02 + 2 * eps, 0.05 + 2 * eps,
     )  # fmt: skip

@@ -55,9 +55,7 @@ def from_json(content: dict[str, Any]) -> AuditRecord:
     if content.get("schema") != SCHEMA:
         raise InputError(f"audit.json has schema {content.get('schema')!r}; this version reads {SCHEMA}")
     try:
-        points = [
-            PointRecord(**{**p, "radii": [RadiusRecord(**r) for r in p["radii"]]}) for p in content["points"]
-        ]
+        points = [PointRecord(**{**p, "radii": [_radius(r) for r in p["radii"]]}) for p in content["points"]]
         bins = (
             "reliability_teacher",
             "reliability_student",
@@ -81,8 +79,14 @@ def from_json(content: dict[str, Any]) -> AuditRecord:
             calibration=CalibrationRecord(**calibration),
             environment=content["environment"],
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"this is not an audit.json of schema {SCHEMA}: {error}") from error
+
+
+def _radius(content: dict[str, Any]) -> RadiusRecord:
+    rows = content.get("history")
+    history = None if rows is None else tuple((s, low, high, nodes) for s, low, high, nodes in rows)
+    return RadiusRecord(**{**content, "history": history})
 
 
 def read_audit(folder: str | Path) -> AuditRecord:

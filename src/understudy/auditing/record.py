@@ -1,5 +1,7 @@
 """`audit.json`, typed: what an audit found, point by point and in summary. Schema 1.
 
+Fields with a default may be absent from the file.
+
 Every number is finite (JSON has no NaN): what was not measured is null. Intervals are [low, high] at 95 %.
 """
 
@@ -13,6 +15,7 @@ from understudy.fidelity.calibration import Bin
 
 SCHEMA = 1
 Interval = tuple[float, float]
+History = tuple[tuple[float, float, float, int], ...]
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,10 @@ class RadiusRecord:
     `status`: exact (upper - lower <= tolerance), bounded (the method finished), timeout (the limit came first;
     `upper` is still sound), skipped (no upper bound asked, or the point is not counted).
     `same_class`: true proved on the whole ball, false by a witness, null open.
-    `used`: which bound was smallest ("ub1", "ub2", "ub3", "clean"), or null.
+    `used`: which bound was smallest ("ub1", "ub2", "ub3", "clean", or the kind of search), or null.
     `kl`, `total_variation`: KL(teacher || student) in nats and total variation at the witness.
+    `nodes`: of the search, null where none ran. `history`: how it went, rows of [seconds, lower, upper, nodes] of
+    this point's search, at most 40. `certificate`: its file's name in the audit's folder, or null.
     """
 
     eps: float
@@ -64,6 +69,9 @@ class RadiusRecord:
     used: str | None = None
     kl: float | None = None
     total_variation: float | None = None
+    nodes: int | None = None
+    history: History | None = None
+    certificate: str | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,13 @@ from understudy.data.dataset import DataSet
 from understudy.errors import InputError, unknown
 from understudy.numbers import check_number
 
-Certify = Literal["none", "ibp", "crown", "exact"]
+Certify = Literal["none", "ibp", "crown", "alpha", "milp", "exact"]
+SEARCHES: tuple[Certify, ...] = (
+    "milp",
+    "exact",
+)  # go on until they are done, which may be never: they get a limit
+SECONDS = 30.0  # that limit, a point and radius, where none is stated
+PROVING: tuple[Certify, ...] = ("alpha", "exact")  # hand out certificates
 
 
 @dataclass(frozen=True)
@@ -23,11 +29,13 @@ class AuditSettings:
         points: how many rows are examined; None takes 100, or as many as there are.
         start: the first row.
         all_points: whether points that the teacher gets wrong are counted too (always so without labels).
-        certify: "none", or the bound that is computed: "ibp", "crown" ("exact" is not built yet).
-        time_limit: seconds a point and radius for the bound; None for no limit.
+        certify: "none", or the bound that is computed: "ibp" (interval arithmetic), "crown" (linear bounds), "alpha"
+            (their slopes optimised), "exact" (branch and bound until lower and upper meet), "milp" (HiGHS).
+        time_limit: seconds a point and radius for the bound; None for no limit, 30 for "exact" and "milp".
         tolerance: a point is called exact when upper - lower is at most this.
         norm: "linf" or "l2".
         seed: of the attacks' random starts.
+        certificates: whether each proof is kept as a file; for "alpha" and "exact" over l_inf balls.
     """
 
     eps: tuple[float, ...]
@@ -39,6 +47,7 @@ class AuditSettings:
     tolerance: float = 1e-4
     norm: Norm = "linf"
     seed: int = 0
+    certificates: bool = False
 
     def __post_init__(self) -> None:
         for eps in self.eps:
@@ -50,8 +59,13 @@ class AuditSettings:
             raise InputError(f"start must be 0 or more, found {self.start}")
         if self.certify not in get_args(Certify):
             raise unknown("certificate", str(self.certify), get_args(Certify))
-        if self.certify == "exact":
-            raise InputError("--certify exact is not built yet: use crown")
+        if self.certificates and (self.certify not in PROVING or self.norm != "linf"):
+            raise InputError(
+                f"certificates come from --certify {' or '.join(PROVING)} over linf balls, found "
+                f"{self.certify} over {self.norm}"
+            )
+        if self.time_limit is None and self.certify in SEARCHES:
+            object.__setattr__(self, "time_limit", SECONDS)
         if self.time_limit is not None:
             check_number("time_limit (seconds)", self.time_limit, 0.0, above=True)
         check_number("tolerance", self.tolerance, 0.0)

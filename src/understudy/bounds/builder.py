@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from understudy.bounds.graph import Add, Input, Node, Op
-from understudy.bounds.ops import Broadcast, Pad, Reshape, Scale, Shape
+from understudy.bounds.graph import Add, Input, Node, Op, Relu, Smooth
+from understudy.bounds.ops import Broadcast, Pad, Reshape, Scale, Shape, Slice
+from understudy.bounds.smooth import Kind
 from understudy.errors import InputError
 
 BATCH = 3  # examples in the traced batch: unlike 1 and 2, seldom the size of anything else
@@ -21,6 +22,17 @@ class Act:
 
     node: int
     shape: Shape
+
+
+@dataclass(frozen=True)
+class Walled:
+    """An activation with minus infinity around it (amounts as in `torch.nn.functional.pad`).
+
+    Only max pooling, which never chooses the wall, can take it.
+    """
+
+    inner: Act
+    amounts: Shape
 
 
 @dataclass
@@ -82,3 +94,44 @@ class Builder:
         for axis in range(len(amounts) // 2):
             shape[-1 - axis] += amounts[2 * axis] + amounts[2 * axis + 1]
         return x if not any(amounts) else self.emit(Pad(amounts), (x,), tuple(shape))
+
+    def relu(self, x: Act) -> Act:
+        return self.emit(Relu(), (x,), x.shape)
+
+    def smooth(self, kind: Kind, x: Act) -> Act:
+        return self.emit(Smooth(kind), (x,), x.shape)
+
+    def times(self, x: Act, factor: float) -> Act:
+        return x if factor == 1 else self.scale(x, torch.tensor(factor, dtype=torch.float64), None)
+
+    def maximum(self, x: Act, y: Act) -> Act:
+        """max(x, y) = y + relu(x - y); `Graph.extremes` knows this form."""
+        shape = tuple(torch.broadcast_shapes(x.shape, y.shape))
+        x, y = self.broadcast(x, shape), self.broadcast(y, shape)
+        return self.add([(1.0, y), (1.0, self.relu(self.add([(1.0, x), (-1.0, y)])))])
+
+    def minimum(self, x: Act, y: Act) -> Act:
+        """min(x, y) = y - relu(y - x)."""
+        shape = tuple(torch.broadcast_shapes(x.shape, y.shape))
+        x, y = self.broadcast(x, shape), self.broadcast(y, shape)
+        return self.add([(1.0, y), (-1.0, self.relu(self.add([(1.0, y), (-1.0, x)])))])
+
+    def cut(self, x: Act, axis: int, start: int, stop: int, step: int = 1) -> Act:
+        """x[start:stop:step] along one axis, which counts the batch's."""
+        if (start, stop, step) == (0, x.shape[axis - 1], 1):
+            return x
+        shape = list(x.shape)
+        shape[axis - 1] = len(range(start, stop, step))
+        return self.emit(Slice(axis, start, stop, step, x.shape), (x,), tuple(shape))
+
+    def join(self, parts: list[Act], axis: int) -> Act:
+        """Parts end to end along one axis, which counts the batch's: each between zeros, then the sum."""
+        total = sum(part.shape[axis - 1] for part in parts)
+        done, acts = 0, []
+        for part in parts:
+            length = part.shape[axis - 1]
+            acts.append(
+                (1.0, self.pad(part, (0, 0) * (len(part.shape) - axis) + (done, total - done - length)))
+            )
+            done += length
+        return acts[0][1] if len(acts) == 1 else self.add(acts)

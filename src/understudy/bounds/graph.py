@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from understudy.bounds.ops import Affine, Broadcast, Shape, forward, size
+from understudy.bounds.smooth import Kind, value
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,21 @@ class Relu:
 
 
 @dataclass(frozen=True)
+class Smooth:
+    """A smooth function, element by element: `kind` is one of `understudy.bounds.smooth.KINDS`."""
+
+    kind: Kind
+
+
+@dataclass(frozen=True)
 class Add:
     """Sum of the node's parents, each times its coefficient (residual addition)."""
 
     coefficients: tuple[float, ...]
 
 
-Op = Input | Relu | Add | Affine
+Activation = Relu | Smooth
+Op = Input | Relu | Smooth | Add | Affine
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +84,9 @@ class Graph:
         box, tight = [True], [True]
         for node in self.nodes[1:]:
             parent = node.parents[0]
-            mixes = isinstance(node.op, Add) or (not isinstance(node.op, Relu) and _affine(node.op).mixes)
+            mixes = isinstance(node.op, Add) or (
+                not isinstance(node.op, Activation) and _affine(node.op).mixes
+            )
             box.append(box[parent] and not mixes and not isinstance(node.op, Broadcast))
             tight.append(not isinstance(node.op, Add) and (box[parent] if mixes else tight[parent]))
         return tuple(tight)
@@ -84,6 +95,38 @@ class Graph:
     def relus(self) -> tuple[int, ...]:
         """Positions of the ReLUs, in the order they are computed."""
         return tuple(i for i, node in enumerate(self.nodes) if isinstance(node.op, Relu))
+
+    @cached_property
+    def activations(self) -> tuple[int, ...]:
+        """Positions of the nonlinear operations, ReLUs and smooth functions, in the order they are computed."""
+        return tuple(i for i, node in enumerate(self.nodes) if isinstance(node.op, Activation))
+
+    @cached_property
+    def extremes(self) -> dict[int, tuple[int, int, bool]]:
+        """Sums y + relu(x - y), that is max(x, y), and y - relu(y - x), that is min(x, y).
+
+        By position: x, y, and whether it is the maximum. Interval arithmetic needs to know.
+        """
+        found = {}
+        for position, node in enumerate(self.nodes):
+            if not (isinstance(node.op, Add) and node.op.coefficients in ((1, 1), (1, -1))):
+                continue
+            y, bent = node.parents
+            if not isinstance(self.nodes[bent].op, Relu):
+                continue
+            difference = self.nodes[self.nodes[bent].parents[0]]
+            if isinstance(difference.op, Add) and difference.op.coefficients == (1, -1):
+                first, second = difference.parents
+                if node.op.coefficients == (1, 1) and second == y:
+                    found[position] = (first, y, True)
+                elif node.op.coefficients == (1, -1) and first == y:
+                    found[position] = (second, y, False)
+        return found
+
+    @cached_property
+    def bent(self) -> frozenset[int]:
+        """Positions whose values smooth functions take: every entry's interval matters there."""
+        return frozenset(node.parents[0] for node in self.nodes if isinstance(node.op, Smooth))
 
     def __call__(self, x: Float[Tensor, "b ..."]) -> Float[Tensor, "b c"]:
         """The logits, as the module in eval mode gives them."""
@@ -102,9 +145,11 @@ def evaluate(op: Op, parents: list[Tensor]) -> Tensor:
     """The value of one operation on its parents' values."""
     if isinstance(op, Relu):
         return parents[0].clamp(min=0)
+    if isinstance(op, Smooth):
+        return value(op.kind, parents[0])
     if isinstance(op, Add):
         total = op.coefficients[0] * parents[0]
-        for coefficient, value in zip(op.coefficients[1:], parents[1:], strict=True):
-            total = total + coefficient * value
+        for coefficient, part in zip(op.coefficients[1:], parents[1:], strict=True):
+            total = total + coefficient * part
         return total
     return forward(_affine(op), parents[0])

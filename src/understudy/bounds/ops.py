@@ -42,6 +42,17 @@ class Affine(Protocol):
         """M^T rows: coefficients on the output to coefficients on the input."""
 
 
+def _absolute(op: object, weight: Tensor) -> Tensor:
+    """|weight|, kept with the operator for as long as the weight is the same tensor, unchanged."""
+    if weight.is_inference():  # counts no changes
+        return weight.abs()
+    kept = vars(op).get("_kept")
+    if kept is None or kept[0] is not weight or kept[1] != weight._version:
+        kept = (weight, weight._version, weight.abs())
+        vars(op)["_kept"] = kept
+    return kept[2]
+
+
 class _Monotone(ABC):
     """Operators without bias whose coefficients are all 0 or more, so that |M| is M."""
 
@@ -68,7 +79,7 @@ class Linear:
         return x @ self.weight.T
 
     def spread(self, radius: Float[Tensor, "m ..."]) -> Float[Tensor, "m ..."]:
-        return radius @ self.weight.abs().T
+        return radius @ _absolute(self, self.weight).T
 
     def adjoint(self, rows: Float[Tensor, "m ..."]) -> Float[Tensor, "m ..."]:
         return rows @ self.weight
@@ -94,7 +105,7 @@ class Conv2d:
         return self._convolve(x, self.weight)
 
     def spread(self, radius: Float[Tensor, "m ..."]) -> Float[Tensor, "m ..."]:
-        return self._convolve(radius, self.weight.abs())
+        return self._convolve(radius, _absolute(self, self.weight))
 
     def adjoint(self, rows: Float[Tensor, "m ..."]) -> Float[Tensor, "m ..."]:
         # rows and columns at the far edge that no stride reached have coefficient 0

@@ -13,6 +13,8 @@ from understudy.bounds.crown import Pass, backward, difference_rows
 from understudy.bounds.interval import interval_margins
 from understudy.bounds.linearise import Lines, lowered, raised
 from understudy.bounds.region import Region, finite
+from understudy.bounds.rounding import CLOSED_FORM
+from understudy.bounds.shared.odds import odds_gaps
 from understudy.bounds.softmax import Range, joint, log_odds, separate, shifts
 
 AT_ONCE = (
@@ -43,7 +45,8 @@ class Gaps:
 
     def worst(self) -> tuple[Float[Tensor, " b"], Int[Tensor, " b"]]:
         """Per point the largest class's best bound in [0, 1], and which way gave it. NaN counts as 1."""
-        best, way = self.ways.nan_to_num(nan=1.0, posinf=1.0, neginf=1.0).clamp(0, 1).min(1)
+        widened = self.ways + CLOSED_FORM
+        best, way = widened.nan_to_num(nan=1.0, posinf=1.0, neginf=1.0).clamp(0, 1).min(1)
         upper, top = best.max(1)
         return upper, way.gather(1, top[:, None])[:, 0]
 
@@ -77,6 +80,18 @@ def crown_gaps(teacher: Pass, student: Pass, region: Region) -> Gaps:
         ways[:, 1] = torch.where(examined, joint(*odds, *shifts(differences.between)), torch.inf)
         ways[:, 2, chosen] = _third(differences, teacher, student, region, chosen)
     return gaps
+
+
+def met(gaps: Gaps, between: Float[Tensor, "b c c"]) -> Gaps:
+    """Gaps with other bounds of the differences of both networks' margins, and one way more that rests on them."""
+    d = gaps.differences
+    tighter = torch.where(between.isfinite(), torch.minimum(d.between, between), d.between)
+    differences = Differences(d.teacher, d.student, tighter)
+    fine = torch.minimum(
+        odds_gaps(d.teacher, d.student, tighter),
+        joint(*differences.odds, *shifts(tighter)).nan_to_num(nan=1.0),
+    )
+    return Gaps(torch.cat([gaps.ways, fine[:, None]], 1), differences)
 
 
 def same_class(
@@ -138,7 +153,7 @@ def _meet_logits(differences: Differences, teacher: Pass, student: Pass, region:
 
 
 def _back(run: Pass, rows: Tensor) -> tuple[Tensor, Tensor]:
-    return backward(run.graph, run.relaxations, len(run.graph.nodes) - 1, rows)
+    return backward(run.graph, run.relaxations, len(run.graph.nodes) - 1, rows, run.sizes)
 
 
 def _refine(
@@ -156,7 +171,9 @@ def _refine(
     wanted[examined], wanted[:, examined] = False, False  # done before
     wanted.fill_diagonal_(False)
     pairs = wanted.nonzero()
-    step = max(1, crown.ROWS_BUDGET // (len(region.center) * max(teacher.graph.width, student.graph.width)))
+    step = max(
+        1, crown.ROWS_BUDGET // (max(1, len(region.center)) * max(teacher.graph.width, student.graph.width))
+    )
     for part in pairs.split(step):
         j, k = part.unbind(1)
         # the student's line for s_j - s_k and the teacher's for t_k - t_j, whose sum bounds the difference

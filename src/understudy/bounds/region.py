@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from understudy.attacks.ball import Ball
+from understudy.bounds.rounding import gamma
 from understudy.errors import InputError
 
 
@@ -37,16 +39,23 @@ class Region:
         shape = self.center.shape
         return (self.middle - self.radius).reshape(shape), (self.middle + self.radius).reshape(shape)
 
-    def maximum(self, rows: Float[Tensor, "k r ..."], constant: Float[Tensor, "k r"]) -> Float[Tensor, "b r"]:
-        """Upper bound of rows . x + constant on each ball: exact over boxes.
+    @cached_property
+    def slack(self) -> Float[Tensor, "b n"]:
+        """What rounding can do to a product with a point of the ball, as a radius."""
+        return gamma(self.middle.shape[1]) * (self.middle.abs() + self.radius)
 
-        `rows` and `constant` are given once for all points (k = 1) or a point (k = b). Over an l_2 ball the
-        better of the dual norm and the box is taken, row by row. An overflow gives NaN, which proves nothing.
+    def maximum(self, rows: Float[Tensor, "k r ..."], constant: Float[Tensor, "m r"]) -> Float[Tensor, "b r"]:
+        """Upper bound of rows . x + constant on each ball: exact over boxes, but for rounding, which is counted.
+
+        `rows` and `constant` are each given once for all points (k = 1, m = 1) or a point (b). Over an l_2 ball
+        the better of the dual norm and the box is taken, row by row. An overflow gives NaN, which proves nothing.
         """
         flat = rows.flatten(2)
-        top = _times(flat, self.middle) + _times(flat.abs(), self.radius)
+        size = flat.abs()
+        top = _times(flat, self.middle) + _times(size, self.radius + self.slack)
         if self.eps is not None:
-            dual = _times(flat, self.center.flatten(1)) + self.eps * flat.norm(dim=2)
+            dual = _times(flat, self.center.flatten(1)) + _times(size, 2 * self.slack)
+            dual = dual + self.eps * (1 + gamma(flat.shape[2])) * flat.norm(dim=2)
             top = torch.minimum(top, dual)
         return finite(top + constant)
 

@@ -11,11 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.export.graph_signature import InputKind, OutputKind
 
-from understudy.bounds.builder import BATCH, Act, Builder
+from understudy.bounds.builder import BATCH, Act, Builder, Walled
 from understudy.bounds.graph import Graph, Node
 from understudy.bounds.ops import Shape
-from understudy.bounds.translate import HANDLERS, item
+from understudy.bounds.translate import LINEAR, item
+from understudy.bounds.translate_activations import NONLINEAR, POOLS
 from understudy.errors import InputError
+
+HANDLERS = LINEAR | NONLINEAR
 
 
 def trace(
@@ -44,7 +47,7 @@ def trace(
         raise InputError(f"the module must return logits (batch, classes), found (batch, {logits.shape})")
     if logits.node != len(builder.nodes) - 1:
         logits = builder.scale(logits, torch.ones((), dtype=dtype), None)
-    graph = Graph(tuple(_convert(node, dtype, host) for node in builder.nodes), dtype, host)
+    graph = Graph(tuple(_convert(node, dtype, host) for node in _needed(builder.nodes)), dtype, host)
     _compare(graph, twin)
     if device == host:
         return graph
@@ -107,7 +110,7 @@ def _depends(value: Any) -> bool:
     """Whether a value, or any part of it, depends on the input."""
     if isinstance(value, list | tuple):
         return any(_depends(part) for part in value)
-    return isinstance(value, Act)
+    return isinstance(value, Act | Walled)
 
 
 def _constants(program: Any) -> dict[str, Any]:
@@ -148,12 +151,16 @@ def _apply(node: torch.fx.Node, values: dict[str, Any], builder: Builder) -> Any
         arguments = {a.name: bound[a.name] for a in node.target._schema.arguments if a.name in bound}
         positional = [arguments.pop(a.name) for a in node.target._schema.arguments if not a.kwarg_only]
         return node.target(*positional, **arguments)
-    handler = HANDLERS.get(node.target._schema.name.removeprefix("aten::"))
+    name = node.target._schema.name.removeprefix("aten::")
+    handler = HANDLERS.get(name)
     if handler is None:
         raise builder.refuse(_unsupported())
+    if name not in POOLS and any(isinstance(value, Walled) for value in bound.values()):
+        raise builder.refuse("takes what was padded with minus infinity, which only max pooling can")
     shaped = node.meta.get("val")
     expected = tuple(shaped.shape) if isinstance(shaped, Tensor) else None
-    result = handler(builder, bound | {"result": expected})
+    first = shaped[0] if isinstance(shaped, tuple | list) and shaped else shaped
+    result = handler(builder, bound | {"result": tuple(first.shape) if isinstance(first, Tensor) else None})
     if isinstance(result, Act) and expected is not None and (BATCH, *result.shape) != expected:
         raise builder.refuse(f"a batch of {BATCH} became {expected}, {(BATCH, *result.shape)} was expected")
     return result
@@ -177,6 +184,19 @@ def _output(program: Any, values: dict[str, Any]) -> Act:
     return logits
 
 
+def _needed(nodes: list[Node]) -> list[Node]:
+    """The nodes that the last one and the input need, renumbered: what a product replaced is left out."""
+    used = {0, len(nodes) - 1}
+    for position in range(len(nodes) - 1, 0, -1):
+        if position in used:
+            used.update(nodes[position].parents)
+    place = {old: new for new, old in enumerate(sorted(used))}
+    return [
+        Node(nodes[old].op, tuple(place[i] for i in nodes[old].parents), nodes[old].shape, nodes[old].where)
+        for old in place
+    ]
+
+
 def _convert(node: Node, dtype: torch.dtype, device: torch.device) -> Node:
     """The node with every tensor it holds in the graph's precision and place."""
     held = {name: value for name, value in vars(node.op).items() if isinstance(value, Tensor)}
@@ -196,7 +216,7 @@ def _compare(graph: Graph, twin: nn.Module) -> None:
         expected, found = twin(x), graph(x)
     scale = expected.abs().max().clamp(min=1.0)
     difference = (expected - found).abs().max()
-    if bool(difference > 1e3 * torch.finfo(graph.dtype).eps * scale):
+    if not bool(difference <= 1e3 * torch.finfo(graph.dtype).eps * scale):  # so NaN does not pass
         raise InputError(
             f"{type(twin).__name__} is not a fixed function of one example (data-dependent control flow, "
             f"randomness or batch-dependent): its trace differs from it by {float(difference):.3g}"

@@ -1,7 +1,8 @@
-"""Each ATen operator that can be bounded, as nodes of the graph: one function an operator, one table."""
+"""Each linear ATen operator that can be bounded, as nodes of the graph: one function an operator, one table."""
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,39 +11,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from understudy.bounds.builder import BATCH, Act, Builder
-from understudy.bounds.graph import Relu
-from understudy.bounds.ops import Conv2d, Linear, Permute, Pool, Reduce, Slice
+from understudy.bounds.builder import BATCH, Act, Builder, Walled
+from understudy.bounds.ops import Conv2d, Linear, Permute, Pool, Reduce
 
 Arguments = Mapping[str, Any]
-Result = Act | Tensor | tuple[Act | None, ...]
+Result = Act | Walled | Tensor | tuple[Act | None, ...]
 
 
-def _act(b: Builder, value: Any, role: str = "its input") -> Act:
+def act(b: Builder, value: Any, role: str = "its input") -> Act:
+    """The value, refused where it does not depend on the input."""
     if not isinstance(value, Act):
         raise b.refuse(f"{role} is a constant, an activation was expected")
     return value
 
 
-def _fixed(b: Builder, value: Any, role: str) -> Any:
+def fixed(b: Builder, value: Any, role: str) -> Any:
+    """The value, refused where it depends on the input."""
     if isinstance(value, Act):
         raise b.refuse(f"{role} depends on the input, only a constant can be bounded there")
     return value
 
 
-def _pair(value: Any) -> tuple[int, int]:
+def pair(value: Any) -> tuple[int, int]:
+    """One number twice, or two numbers."""
     items = [value] if isinstance(value, int) else list(value)
     return int(items[0]), int(items[-1])
 
 
 def _linear(b: Builder, a: Arguments) -> Act:
-    x = _act(b, a["input"])
-    weight, bias = _fixed(b, a["weight"], "the weight"), _fixed(b, a["bias"], "the bias")
+    x = act(b, a["input"])
+    weight, bias = fixed(b, a["weight"], "the weight"), fixed(b, a["bias"], "the bias")
     return b.emit(Linear(weight, bias), (x,), (*x.shape[:-1], len(weight)))
 
 
 def _product(b: Builder, left: Any, right: Any, bias: Tensor | None) -> Act:
-    x, weight = _act(b, left, "the left factor"), _fixed(b, right, "the right factor")
+    x, weight = act(b, left, "the left factor"), fixed(b, right, "the right factor")
     if weight.dim() != 2:
         raise b.refuse(f"a factor of shape {tuple(weight.shape)} is not a matrix")
     return b.emit(Linear(weight.T.contiguous(), bias), (x,), (*x.shape[:-1], weight.shape[1]))
@@ -58,17 +61,17 @@ def _addmm(b: Builder, a: Arguments) -> Act:
 
 
 def _convolution(b: Builder, a: Arguments) -> Act:
-    x = _act(b, a["input"])
-    weight, bias = _fixed(b, a["weight"], "the weight"), _fixed(b, a["bias"], "the bias")
+    x = act(b, a["input"])
+    weight, bias = fixed(b, a["weight"], "the weight"), fixed(b, a["bias"], "the bias")
     if len(x.shape) != 3:
         raise b.refuse(
             f"its input has shape {x.shape} for one example, (channels, height, width) was expected"
         )
-    stride, dilation, padding = _pair(a["stride"]), _pair(a["dilation"]), a["padding"]
+    stride, dilation, padding = pair(a["stride"]), pair(a["dilation"]), a["padding"]
     if padding == "same":
         total = [dilation[i] * (weight.shape[2 + i] - 1) for i in range(2)]
         x = b.pad(x, (total[1] // 2, total[1] - total[1] // 2, total[0] // 2, total[0] - total[0] // 2))
-    padding = (0, 0) if isinstance(padding, str) else _pair(padding)
+    padding = (0, 0) if isinstance(padding, str) else pair(padding)
     shift = None if bias is None else bias[:, None, None]
     op = Conv2d(weight, shift, stride, padding, dilation, int(a["groups"]), x.shape)
     probe = op.linear(weight.new_zeros(1, *x.shape))
@@ -78,7 +81,7 @@ def _convolution(b: Builder, a: Arguments) -> Act:
 def _batch_norm(b: Builder, a: Arguments) -> Result:
     if a.get("training"):
         raise b.refuse("uses the statistics of the batch")
-    x = _act(b, a["input"])
+    x = act(b, a["input"])
     scale = (a["running_var"] + a["eps"]).rsqrt()
     if a["weight"] is not None:
         scale = scale * a["weight"]
@@ -90,39 +93,28 @@ def _batch_norm(b: Builder, a: Arguments) -> Result:
     return y if "cudnn_enabled" in a else (y, None, None)
 
 
-def _relu(b: Builder, a: Arguments) -> Act:
-    x = _act(b, a["self"])
-    return b.emit(Relu(), (x,), x.shape)
-
-
-def _clamp(b: Builder, a: Arguments) -> Act:
-    if a["min"] != 0 or a.get("max") is not None:
-        raise b.refuse(f"clamps to [{a['min']}, {a.get('max')}], only [0, infinity) is a ReLU")
-    return _relu(b, a)
-
-
 def _same(b: Builder, a: Arguments) -> Act:
     if a.get("train"):
         raise b.refuse("drops units at random")
-    return _act(b, a["self"] if "self" in a else a["input"])
+    return act(b, a["self"] if "self" in a else a["input"])
 
 
 def _reshape(b: Builder, a: Arguments) -> Act:
-    x, shape = _act(b, a["self"]), a["result"]
+    x, shape = act(b, a["self"]), a["result"]
     if shape[0] != BATCH:
         raise b.refuse(f"moves the batch's axis: a batch of {BATCH} became {shape}")
     return b.reshape(x, tuple(shape[1:]))
 
 
 def _expand(b: Builder, a: Arguments) -> Act:
-    x, shape = _act(b, a["self"]), a["result"]
+    x, shape = act(b, a["self"]), a["result"]
     if len(shape) != len(x.shape) + 1:
         raise b.refuse("adds an axis before the batch's")
     return b.broadcast(x, tuple(shape[1:]))
 
 
 def _permute(b: Builder, a: Arguments) -> Act:
-    x = _act(b, a["self"])
+    x = act(b, a["self"])
     rank = len(x.shape) + 1
     order = list(range(rank))
     if "dims" in a:
@@ -141,7 +133,7 @@ def _sum(b: Builder, left: Any, right: Any, alpha: float, beta: float = 1.0) -> 
         return b.add([(alpha, left), (beta, right)])
     if isinstance(right, Act):
         left, right, alpha, beta = right, left, beta, alpha
-    x = _act(b, left)
+    x = act(b, left)
     return b.scale(x, torch.tensor(alpha, dtype=torch.float64), beta * b.constant(right, x))
 
 
@@ -158,26 +150,18 @@ def _rsub(b: Builder, a: Arguments) -> Act:
 
 
 def _neg(b: Builder, a: Arguments) -> Act:
-    return b.scale(_act(b, a["self"]), torch.tensor(-1.0, dtype=torch.float64), None)
-
-
-def _mul(b: Builder, a: Arguments) -> Act:
-    left, right = a["self"], a["other"]
-    if isinstance(left, Act) and isinstance(right, Act):
-        raise b.refuse("multiplies two activations")
-    x, factor = (left, right) if isinstance(left, Act) else (right, left)
-    return b.scale(x, b.constant(factor, x), None)
+    return b.scale(act(b, a["self"]), torch.tensor(-1.0, dtype=torch.float64), None)
 
 
 def _div(b: Builder, a: Arguments) -> Act:
     if a.get("rounding_mode") is not None:
         raise b.refuse(f"rounds ({a['rounding_mode']})")
-    x = _act(b, a["self"], "the numerator")
-    return b.scale(x, 1.0 / b.constant(_fixed(b, a["other"], "the denominator"), x), None)
+    x = act(b, a["self"], "the numerator")
+    return b.scale(x, 1.0 / b.constant(fixed(b, a["other"], "the denominator"), x), None)
 
 
 def _reduce(b: Builder, a: Arguments) -> Act:
-    x = _act(b, a["self"])
+    x = act(b, a["self"])
     rank = len(x.shape) + 1
     axes = tuple(sorted(axis % rank for axis in a.get("dim") or range(rank)))
     if 0 in axes:
@@ -203,8 +187,8 @@ def _pool(b: Builder, x: Act, along: Callable[[Tensor, int], Tensor], factor: fl
 
 
 def _avg_pool(b: Builder, a: Arguments) -> Act:
-    kernel, padding = _pair(a["kernel_size"]), _pair(a["padding"])
-    stride = _pair(a["stride"]) if a["stride"] else kernel
+    kernel, padding = pair(a["kernel_size"]), pair(a["padding"])
+    stride = pair(a["stride"]) if a["stride"] else kernel
     divisor = a["divisor_override"]
 
     def along(image: Tensor, axis: int) -> Tensor:
@@ -216,20 +200,20 @@ def _avg_pool(b: Builder, a: Arguments) -> Act:
             1 if divisor else None,
         )  # fmt: skip
 
-    return _pool(b, _act(b, a["self"]), along, 1.0 / divisor if divisor else 1.0)
+    return _pool(b, act(b, a["self"]), along, 1.0 / divisor if divisor else 1.0)
 
 
 def _adaptive_pool(b: Builder, a: Arguments) -> Act:
-    size = _pair(a["output_size"])
+    size = pair(a["output_size"])
 
     def along(image: Tensor, axis: int) -> Tensor:
         return F.adaptive_avg_pool2d(image, (size[0], 1) if axis == 0 else (1, size[1]))
 
-    return _pool(b, _act(b, a["self"]), along, 1.0)
+    return _pool(b, act(b, a["self"]), along, 1.0)
 
 
 def _slice(b: Builder, a: Arguments) -> Act:
-    x, rank = _act(b, a["self"]), len(_act(b, a["self"]).shape) + 1
+    x, rank = act(b, a["self"]), len(act(b, a["self"]).shape) + 1
     axis = a["dim"] % rank
     length = BATCH if axis == 0 else x.shape[axis - 1]
     start, stop, step = slice(a["start"], a["end"], a["step"]).indices(length)
@@ -237,13 +221,25 @@ def _slice(b: Builder, a: Arguments) -> Act:
         return x
     if axis == 0:
         raise b.refuse("cuts the batch")
-    shape = list(x.shape)
-    shape[axis - 1] = len(range(start, stop, step))
-    return b.emit(Slice(axis, start, stop, step, x.shape), (x,), tuple(shape))
+    return b.cut(x, axis, start, stop, step)
+
+
+def _parts(b: Builder, a: Arguments) -> tuple[Act, ...]:
+    """split and split_with_sizes: every part."""
+    x, axis = act(b, a["self"]), a["dim"] % (len(a["self"].shape) + 1)
+    if axis == 0:
+        raise b.refuse("cuts the batch")
+    length = x.shape[axis - 1]
+    if "split_sizes" in a:
+        sizes = list(a["split_sizes"])
+    else:
+        sizes = [min(a["split_size"], length - start) for start in range(0, length, a["split_size"])]
+    stops = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    return tuple(b.cut(x, axis, stop - size, stop) for size, stop in zip(sizes, stops, strict=True))
 
 
 def _select(b: Builder, a: Arguments) -> Act:
-    x = _act(b, a["self"])
+    x = act(b, a["self"])
     axis = a["dim"] % (len(x.shape) + 1)
     if axis == 0:
         raise b.refuse("cuts the batch")
@@ -252,10 +248,14 @@ def _select(b: Builder, a: Arguments) -> Act:
     return b.reshape(y, tuple(a["result"][1:]))
 
 
-def _pad(b: Builder, a: Arguments) -> Act:
+def _pad(b: Builder, a: Arguments) -> Act | Walled:
     if a.get("mode", "constant") != "constant":
         raise b.refuse(f"pads with mode {a['mode']!r}")
-    x, amounts = _act(b, a["self"]), tuple(a["pad"])
+    x, amounts = act(b, a["self"]), tuple(a["pad"])
+    if a.get("value") == -torch.inf and min(amounts) >= 0:
+        return Walled(x, amounts)
+    if not math.isfinite(a.get("value") or 0.0):
+        raise b.refuse(f"pads with {a['value']}")
     y = b.pad(x, amounts)
     if not a.get("value"):
         return y
@@ -283,6 +283,18 @@ def _concatenate(b: Builder, a: Arguments) -> Act:
     return b.scale(y, torch.ones((), dtype=torch.float64), fixed) if bool((fixed != 0).any()) else y
 
 
+def _stack(b: Builder, a: Arguments) -> Act:
+    """A new axis of size 1 in every part, then concatenation."""
+    axis = a["dim"] % len(a["result"])
+    if axis == 0:
+        raise b.refuse("joins along the batch's axis")
+    parts = []
+    for part in a["tensors"]:
+        new = isinstance(part, Act) and (*part.shape[: axis - 1], 1, *part.shape[axis - 1 :])
+        parts.append(b.reshape(part, new) if new else part.unsqueeze(axis))
+    return _concatenate(b, {**a, "tensors": parts})
+
+
 def _filled(b: Builder, a: Arguments) -> Tensor:
     """A constant that takes only its shape from an activation."""
     value = a["fill_value"] if "fill_value" in a else float("ones" in b.operator)
@@ -298,19 +310,19 @@ def item(b: Builder, container: Any, index: int) -> Any:
 
 
 Handler = Callable[[Builder, Arguments], Result]
-HANDLERS: dict[str, Handler] = {
+LINEAR: dict[str, Handler] = {
     "linear": _linear, "addmm": _addmm, "matmul": _matmul, "mm": _matmul,
     "conv2d": _convolution,
     "_native_batch_norm_legit_no_training": _batch_norm, "batch_norm": _batch_norm,
-    "relu": _relu, "clamp_min": _clamp, "clamp": _clamp,
     "dropout": _same, "clone": _same, "contiguous": _same, "alias": _same, "detach": _same,
     "view": _reshape, "reshape": _reshape, "_unsafe_view": _reshape, "flatten": _reshape,
     "unsqueeze": _reshape, "squeeze": _reshape, "unflatten": _reshape, "expand": _expand,
     "permute": _permute, "transpose": _permute, "t": _permute,
-    "add": _add, "sub": _sub, "rsub": _rsub, "neg": _neg, "mul": _mul, "div": _div,
+    "add": _add, "sub": _sub, "rsub": _rsub, "neg": _neg, "div": _div,
     "mean": _reduce, "sum": _reduce, "avg_pool2d": _avg_pool,
     "adaptive_avg_pool2d": _adaptive_pool, "_adaptive_avg_pool2d": _adaptive_pool,
-    "slice": _slice, "select": _select, "constant_pad_nd": _pad, "pad": _pad, "cat": _concatenate,
+    "slice": _slice, "select": _select, "constant_pad_nd": _pad, "pad": _pad, "cat": _concatenate, "stack": _stack,
+    "split": _parts, "split_with_sizes": _parts,
     "zeros_like": _filled, "ones_like": _filled, "full_like": _filled,
     "new_zeros": _filled, "new_ones": _filled, "new_full": _filled,
 }  # fmt: skip

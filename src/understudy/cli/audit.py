@@ -34,14 +34,26 @@ def audit(
     all_points: Annotated[
         bool, typer.Option("--all-points", help="Count points that the teacher gets wrong too.")
     ] = False,
-    certify: Annotated[o.Certify, typer.Option("--certify", help="Which upper bound.")] = o.Certify.crown,
+    certify: Annotated[
+        o.Certify, typer.Option("--certify", help="Which upper bound, from fast and loose to slow and exact.")
+    ] = o.Certify.crown,
     time_limit: Annotated[
         float | None,
-        typer.Option("--time-limit", metavar="SECONDS", help="Seconds a point and radius for the bound."),
+        typer.Option(
+            "--time-limit",
+            metavar="SECONDS",
+            help="Seconds a point and radius for the bound [default: 30 for exact and milp, else none].",
+        ),
     ] = None,
     tolerance: Annotated[
         float, typer.Option("--tolerance", metavar="TOL", help="Exact when upper - lower is at most this.")
     ] = 1e-4,
+    certificates: Annotated[
+        bool,
+        typer.Option(
+            "--certificates", help="Keep every proof of alpha or exact as a file that can be checked."
+        ),
+    ] = False,
     fail_above: Annotated[
         float | None,
         typer.Option("--fail-above", metavar="DELTA", help="Exit with 1 if any upper bound lies above this."),
@@ -71,6 +83,7 @@ def audit(
             certify=certify.value,
             time_limit=time_limit,
             tolerance=tolerance,
+            certificates=certificates,
             fail_above=fail_above,
             norm=norm.value,
             seed=seed,
@@ -91,6 +104,12 @@ def audit(
         from understudy.report.table import audit_table
 
         Console().print(audit_table(record))
+        if certificates:
+            from understudy.auditing.certificates import FOLDER, certificate_sizes
+
+            sizes = certificate_sizes(out, record)
+            largest = f", the largest {max(sizes) / 1e6:.2f} MB" if sizes else ""
+            typer.echo(f"certificates: {len(sizes)}, {sum(sizes) / 1e6:.2f} MB{largest}, in {out / FOLDER}")
         typer.echo(f"page: {out / 'report.html'}")
     if failed is not None:
         raise failed

@@ -14,11 +14,14 @@ from typing import Annotated
 import typer
 
 from understudy.cli.audit import audit
+from understudy.cli.check import check
 from understudy.cli.compare import compare
 from understudy.cli.distill import distill
 from understudy.cli.export import export
+from understudy.cli.export_query import export_query
 from understudy.cli.methods import methods
 from understudy.cli.report import report
+from understudy.cli.smooth import smooth
 from understudy.cli.train import train
 from understudy.errors import UnderstudyError
 from understudy.version import __version__
@@ -34,7 +37,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-for command in (train, distill, audit, compare, methods, report, export):
+for command in (train, distill, audit, compare, methods, report, check, export, smooth, export_query):
     app.command()(command)
 
 

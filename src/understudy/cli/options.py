@@ -114,6 +114,8 @@ class Certify(StrEnum):
     none = "none"
     ibp = "ibp"
     crown = "crown"
+    alpha = "alpha"
+    milp = "milp"
     exact = "exact"
 
 

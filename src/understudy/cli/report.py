@@ -30,7 +30,7 @@ def report(
         table = compare_table(done.content)
     elif (folder / "audit.json").exists():
         record = read_audit(folder)
-        worst = worst_cases(record, read_worst(folder / "worst.safetensors"))
+        worst = worst_cases(record, read_worst(folder / "worst.safetensors"), None)
         write_audit_page(folder / "report.html", record, worst)
         table = audit_table(record)
     else:

@@ -17,15 +17,17 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from understudy.auditing.examine import ROUNDING, Examination, examine, point_records, unsound
+from understudy.auditing.certificates import CertificateFolder
+from understudy.auditing.examine import Examination, examine, unsound
 from understudy.auditing.files import save_cases, to_json, witness_tensor
 from understudy.auditing.record import AuditRecord, DataRecord, ModelRecord, SummaryRecord
-from understudy.auditing.settings import AuditSettings
+from understudy.auditing.rows import point_records
+from understudy.auditing.settings import PROVING, AuditSettings
 from understudy.auditing.summary import calibrate, summarise
 from understudy.data.dataset import DataSet
 from understudy.errors import GateFailed, InputError, SoundnessError
 from understudy.fidelity.emplb import ROWS, Pair
-from understudy.jobs.progress import Progress
+from understudy.jobs.progress import Progress, SearchLines
 from understudy.jobs.worst import find_worst, save_worst, worst_cases
 from understudy.models.opening import LoadedModel
 from understudy.report.page import write_audit_page
@@ -97,7 +99,7 @@ def run_audit(
     device: str = "auto",
     quiet: bool = True,
 ) -> Audit:
-    """Audit a pair on a data set; with `out`, write audit.json, witnesses.safetensors and report.html.
+    """Audit a pair on a data set; with `out`, write audit.json, witnesses.safetensors, report.html, certificates.
 
     Raises:
         InputError: something cannot be used; nothing has been written then.
@@ -111,6 +113,8 @@ def run_audit(
             raise InputError(
                 "fail_above needs upper bounds: a gate over none never passes; certify with crown"
             )
+    if settings.certificates and out is None:
+        raise InputError("certificates are files: name the folder to write with out")
     where = torch_device(device)
     settings.check(data)
     with using_threads(threads_for(teacher.module, data.shape, ROWS // 8)):
@@ -134,17 +138,23 @@ def _examined(
     quiet: bool,
 ) -> Audit:
     began = time.perf_counter()
-    with Progress("audit", quiet) as bar:
+    kept = None
+    if folder is not None and settings.certificates:
+        kept = CertificateFolder(folder, settings.start, teacher.sha256, student.sha256)
+    searching = settings.certify in PROVING
+    with SearchLines(quiet) if searching else Progress("audit", quiet) as shown:
         found = examine(
             teacher,
             student,
             data,
             settings,
             device,
-            lambda what, done, total: bar.update(done, total, what),
+            lambda what, done, total: shown.update(done, total, what),
             fail_above,
+            shown.step if isinstance(shown, SearchLines) else None,
+            None if kept is None else kept.keep,
         )
-    points = point_records(found, settings.start)
+    points = point_records(found, settings.start, settings.tolerance, {} if kept is None else kept.names)
     record = AuditRecord(
         teacher=ModelRecord(teacher.source, teacher.sha256, teacher.parameters, teacher.curves),
         student=ModelRecord(student.source, student.sha256, student.parameters, student.curves),
@@ -176,7 +186,7 @@ def _examined(
         save_worst(folder / "worst.safetensors", worst)
         if cases := unsound(found):
             save_cases(folder, found, cases, settings.start)
-        write_audit_page(folder / "report.html", record, worst_cases(record, worst))
+        write_audit_page(folder / "report.html", record, worst_cases(record, worst, None))
     elif cases := unsound(found):
         raise SoundnessError(_contradiction(record, cases))
     audit = Audit(record, witnesses, None)
@@ -206,7 +216,7 @@ def judge(audit: Audit, fail_above: float | None) -> None:
     crossed = [
         f"point {p.index} at eps {r.eps:g} (lower {r.lower:.6f}, upper {r.upper:.6f})"
         for p, r in radii
-        if r.lower is not None and r.upper is not None and r.lower > r.upper + ROUNDING
+        if r.lower is not None and r.upper is not None and not r.upper >= r.lower
     ]
     if crossed or (audit.folder is not None and (audit.folder / "unsound.safetensors").exists()):
         where = "" if audit.folder is None else f"; saved in {audit.folder / 'unsound.safetensors'}"

@@ -15,14 +15,24 @@ from understudy.errors import InputError
 from understudy.fidelity.emplb import Pair
 from understudy.report.page import WorstCase
 
-WORST = 8  # points whose worst inputs are shown on a page
+WORST = (
+    8  # points whose worst inputs are shown for each method of a comparison, and at least on an audit's page
+)
+MOST, VALUES = 100, 1_000_000  # of an audit: points at most, and input values of all of them
 ARRAYS = (
     "original", "perturbed", "teacher_clean", "student_clean", "teacher_attacked", "student_attacked",
 )  # fmt: skip
 
 
+def most_points(values: int) -> int:
+    """How many inputs of so many values an audit's page shows."""
+    return max(WORST, min(MOST, VALUES // max(values, 1)))
+
+
 def find_worst(record: AuditRecord, inputs: Tensor, witnesses: Tensor, pair: Pair) -> dict[str, Tensor]:
-    """The counted points with the largest gap found at the largest radius, with both models' confidences.
+    """The counted points at the largest radius, the largest gap found first, with both models' confidences.
+
+    All of them, as long as they are at most `most_points`.
 
     Args:
         inputs: (P, ...) the examined points.
@@ -32,7 +42,8 @@ def find_worst(record: AuditRecord, inputs: Tensor, witnesses: Tensor, pair: Pai
         "row" (K,) positions among the points, and the arrays of `WorstCase`, (K, ...) float64 each.
     """
     counted = [row for row, point in enumerate(record.points) if point.radii[-1].lower is not None]
-    chosen = sorted(counted, key=lambda row: -(record.points[row].radii[-1].lower or 0.0))[:WORST]
+    chosen = sorted(counted, key=lambda row: -(record.points[row].radii[-1].lower or 0.0))
+    chosen = chosen[: most_points(inputs[0].numel())]
     if not chosen:
         return {}
     original, perturbed = inputs[chosen], witnesses[chosen, -1].to(inputs.device)
@@ -61,11 +72,13 @@ def read_worst(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} cannot be read: {error}") from error
 
 
-def worst_cases(record: AuditRecord, found: dict[str, Tensor]) -> Sequence[WorstCase]:
-    """The page's cases, largest gap first."""
+def worst_cases(
+    record: AuditRecord, found: dict[str, Tensor], most: int | None = WORST
+) -> Sequence[WorstCase]:
+    """The page's cases, largest gap first, at most `most` of them or all."""
     names = record.data.class_names
     cases = []
-    for i, row in enumerate(found["row"].tolist() if found else []):
+    for i, row in enumerate(found["row"].tolist()[:most] if found else []):
         point = record.points[row]
         last = point.radii[-1]
         label = None if point.label is None else names[point.label] if names else str(point.label)
@@ -76,6 +89,7 @@ def worst_cases(record: AuditRecord, found: dict[str, Tensor]) -> Sequence[Worst
                 label=label,
                 lower=last.lower or 0.0,
                 upper=last.upper,
+                closed=last.status == "exact",
                 **{name: found[name][i].numpy() for name in ARRAYS},
             )
         )

@@ -69,7 +69,7 @@ def export_onnx(
     alone = _Alone(copy.deepcopy(module)).float().cpu().eval()
     inputs = random_inputs(3, shape, low, high)
     expected = _answers(alone, inputs, type(module).__name__)
-    proto = _export(alone, inputs[:2], type(module).__name__)
+    proto = to_onnx(alone, inputs[:2], type(module).__name__)
     try:
         found = Reference(proto, "the exported model")(inputs)
     except InputError as error:
@@ -95,8 +95,17 @@ def _answers(module: nn.Module, inputs: Tensor, name: str) -> Tensor:
         raise InputError(f"{name} cannot be run on inputs of shape {shape}: {first_line(error)}") from error
 
 
-def _export(module: nn.Module, example: Tensor, name: str) -> bytes:
-    """torch's exporter (its newest operator set), silenced; what it records of this machine's paths is removed."""
+def to_onnx(
+    module: nn.Module, example: Tensor, name: str, *, output: str = "logits", any_batch: bool = True
+) -> bytes:
+    """An ONNX file's bytes, by torch's exporter (its newest operator set), silenced.
+
+    What the exporter records of this machine's paths is removed. `name` is for messages; with `any_batch` False
+    the file takes batches of the example's size only, and its operators are simpler.
+
+    Raises:
+        InputError: onnx or onnxscript is missing, or the module cannot be exported.
+    """
     onnx = import_onnx()
     try:
         import onnxscript  # noqa: F401 (torch's exporter needs it, and says so less clearly)
@@ -104,12 +113,12 @@ def _export(module: nn.Module, example: Tensor, name: str) -> bytes:
         raise InputError(
             f"exporting needs onnxscript ({missing}): pip install 'understudy[onnx]'"
         ) from missing
-    batch = torch.export.Dim("batch")
+    sizes = ({0: torch.export.Dim("batch")},) if any_batch else None
     with _quiet():
         try:
             program: Any = torch.onnx.export(
                 module, (example,), dynamo=True, verbose=False, external_data=False,
-                input_names=["inputs"], output_names=["logits"], dynamic_shapes=({0: batch},),
+                input_names=["inputs"], output_names=[output], dynamic_shapes=sizes,
             )  # fmt: skip
         except Exception as error:  # the exporter wraps whatever the module raises
             raise InputError(f"{name} cannot be exported to ONNX: {first_line(error)}") from error

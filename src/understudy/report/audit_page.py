@@ -9,12 +9,13 @@ from understudy.report.calibration_charts import BinSeries, Histogram, histogram
 from understudy.report.findings import asked, at_radius, headlines, proved, short_source
 from understudy.report.layout import brand, document, named, panels, section
 from understudy.report.markup import Markup, el, join
+from understudy.report.meeting import meeting_section
 from understudy.report.plot import panel
 from understudy.report.radius_charts import Curve, class_bars, class_counts, over_radius, within_delta
 from understudy.report.tables import cell, pairs, points_table, radius_table, table
 from understudy.report.training_charts import Run, training_panels
 from understudy.report.words import ABSENT, count, norm_name, number, percent, radius
-from understudy.report.worst import WorstCase, worst_cases
+from understudy.report.worst import WorstCase, gallery, worst_cases
 
 
 def audit_document(record: AuditRecord, worst: Sequence[WorstCase]) -> str:
@@ -35,14 +36,9 @@ def audit_document(record: AuditRecord, worst: Sequence[WorstCase]) -> str:
             "What was proved, and what was not", *(el("p", said, class_="prose") for said in proved(record))
         ),
         _over_radius(record),
+        meeting_section(record),
         _calibration(record),
-        section(
-            "Worst inputs found",
-            el("p", _key("st", "teacher"), _key("s0", "student"), class_="keys"),
-            worst_cases(worst, record.data.class_names, (record.data.low, record.data.high)),
-            lead="The witnesses with the largest difference of confidence, and what both models said about "
-            "each before and after the perturbation. The shaded class is the one furthest apart.",
-        ),
+        _witnesses(record, worst),
         _training(record),
         section("Point by point", points_table(record), lead="Each examined input with its bounds."),
         _provenance(record),
@@ -54,6 +50,19 @@ _FOOT = (
     "Differences are of softmax confidences, between 0 and 1. EmpLB: the largest difference an attack found. "
     "FaithUB: a proved bound that no input in the ball exceeds. Intervals are at 95%."
 )
+
+
+def _witnesses(record: AuditRecord, worst: Sequence[WorstCase]) -> Markup:
+    ends = (record.data.low, record.data.high)
+    return section(
+        "Worst inputs found",
+        el("p", _key("st", "teacher"), _key("s0", "student"), class_="keys"),
+        gallery(worst, ends),
+        worst_cases(worst, record.data.class_names, ends, anchors=True),
+        lead="The witnesses, the largest difference of confidence first, and what both models said about each before "
+        "and after the perturbation: the input at which the lower bound is attained. The shaded class is the one "
+        "furthest apart.",
+    )
 
 
 def _tile(name: str, value: str, ends: str, note: str) -> Markup:

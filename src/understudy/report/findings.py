@@ -67,9 +67,7 @@ def headlines(record: AuditRecord) -> list[Headline]:
             "Worst difference found",
             number(found[0][0]) if found else ABSENT,
             f"mean {number(last.lower_mean)}{_brackets(interval(last.lower_mean_interval))}" if found else "",
-            f"Found by attack around point {found[0][1].index}, within ε = {eps}; "
-            f"{count(len(found), 'point')} "
-            "counted."
+            f"Found around point {found[0][1].index}, within ε = {eps}; {count(len(found), 'point')} counted."
             if found
             else "No attack was run on a counted point.",
         ),
@@ -127,6 +125,7 @@ def proved(record: AuditRecord) -> list[str]:
             f"any class’s confidence differ by more than {number(uppers[0][0])}; at {same} of them the two "
             "models name one class on the whole ball."
         )
+        out.insert(0, known(record, place))
         out.append(_vacuous(record))
     different = sum(point.radii[place].same_class is False for point in counted)
     unknown = sum(point.radii[place].same_class is None for point in counted)
@@ -142,6 +141,44 @@ def proved(record: AuditRecord) -> list[str]:
     scope = f"{left} examined points are not counted. " if left > 1 else "1 examined point is not counted. "
     out.append((scope if left else "") + "Nothing is claimed about inputs outside these balls.")
     return out
+
+
+def known(record: AuditRecord, place: int) -> str:
+    """One sentence: for how many points the difference is known, where it lies for the others, what is not said."""
+    rows = [point.radii[place] for point in record.points if point.counted]
+    closed = sum(one.status == "exact" for one in rows)
+    opened = [
+        (one.upper - one.lower, point.index, one)
+        for point in record.points
+        if (one := point.radii[place]).status != "exact" and one.upper is not None and one.lower is not None
+    ]
+    at = f"At ε = {radius(record.summary[place].eps)}"
+    least = f"{float(record.settings.get('tolerance') or 0.0):g}"
+    end = "nothing is claimed about other inputs or larger radii."
+    meet = f"the largest difference is known to within {least}"
+    if not opened:
+        return f"{at}, for {_all(closed)} {meet}; {end}"
+    if len(opened) <= 3:
+        each = [
+            f"between {number(one.lower)} and {number(one.upper)} (point {index})"
+            for _, index, one in sorted(opened, key=lambda row: row[1])
+        ]
+        where = f"it lies somewhere {' and '.join([', '.join(each[:-1]), each[-1]] if each[1:] else each)}"
+    else:
+        gaps = sorted(gap for gap, _, _ in opened)
+        where = (
+            f"it lies somewhere between what was found and what was proved, {number(gaps[0])} to "
+            f"{number(gaps[-1])} apart"
+        )
+    if not closed:
+        points = count(len(rows), "point")
+        return f"{at}, the largest difference is not known exactly for any of {points}: {where}; {end}"
+    rest = "the other one" if len(opened) == 1 else f"the other {len(opened)}"
+    return f"{at}, for {closed} of {count(len(rows), 'point')} {meet}; for {rest} {where}; {end}"
+
+
+def _all(points: int) -> str:
+    return "the one point" if points == 1 else f"all {points} points"
 
 
 def _each(points: int) -> str:

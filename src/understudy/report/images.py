@@ -12,6 +12,7 @@ from PIL import Image
 from understudy.report.markup import Markup, el
 
 _SIDE = 128  # pictures are enlarged by whole factors until they reach this many pixels
+_THUMB = 64  # a small one has at most this many
 _STRIP = 64  # a flat input shows at most this many features
 # ends of the diverging scale (its middle is transparent): readable without telling red from green
 _LESS, _MORE = np.array([33, 112, 190]), np.array([205, 92, 8])
@@ -24,10 +25,23 @@ def is_image(values: Float[np.ndarray, "*shape"]) -> bool:
 
 def picture(values: Float[np.ndarray, "*shape"], low: float, high: float, alt: str) -> Markup:
     """An input in [low, high] as an <img> with its PNG inside. Values: (C, H, W) or (H, W)."""
+    return _img(_pixels(values, low, high), alt, _SIDE)
+
+
+def thumbnail(values: Float[np.ndarray, "*shape"], low: float, high: float, alt: str) -> Markup:
+    """The same as small as the input is; inputs of more than 64 pixels a side lose every second, third, ..."""
+    pixels = _pixels(values, low, high)
+    skip = max(1, -(-max(pixels.shape[:2]) // _THUMB))
+    return _img(np.ascontiguousarray(pixels[::skip, ::skip]), alt, 1)
+
+
+def _pixels(
+    values: Float[np.ndarray, "*shape"], low: float, high: float
+) -> UInt8[np.ndarray, "h w channels"]:
     channels = values[None] if values.ndim == 2 else values
     scaled = np.clip((channels - low) / max(high - low, 1e-12), 0, 1)
     pixels = np.rint(255 * np.moveaxis(scaled, 0, -1)).astype(np.uint8)
-    return _img(np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels, alt)
+    return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels
 
 
 def difference(values: Float[np.ndarray, "*shape"], reach: float, alt: str) -> Markup:
@@ -36,15 +50,15 @@ def difference(values: Float[np.ndarray, "*shape"], reach: float, alt: str) -> M
     channels = values[None] if values.ndim == 2 else values
     share = np.clip(channels / max(reach, 1e-12), -1, 1)
     if len(channels) == 3:
-        return _img(np.rint(127.5 + 127.5 * np.moveaxis(share, 0, -1)).astype(np.uint8), alt)
+        return _img(np.rint(127.5 + 127.5 * np.moveaxis(share, 0, -1)).astype(np.uint8), alt, _SIDE)
     towards = np.where(share[0][..., None] < 0, _LESS, _MORE)
     weight = np.rint(255 * np.abs(share[0]))[..., None]
-    return _img(np.concatenate([towards, weight], axis=-1).astype(np.uint8), alt)
+    return _img(np.concatenate([towards, weight], axis=-1).astype(np.uint8), alt, _SIDE)
 
 
-def _img(pixels: UInt8[np.ndarray, "h w channels"], alt: str) -> Markup:
+def _img(pixels: UInt8[np.ndarray, "h w channels"], alt: str, side: int) -> Markup:
     height, width = pixels.shape[:2]
-    factor = max(1, -(-_SIDE // max(height, width)))
+    factor = max(1, -(-side // max(height, width)))
     image = Image.fromarray(pixels).resize((width * factor, height * factor), Image.Resampling.NEAREST)
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from understudy.report.confidences import confidence_bars
-from understudy.report.images import difference, is_image, picture, shown_features, strip
+from understudy.report.images import difference, is_image, picture, shown_features, strip, thumbnail
 from understudy.report.markup import Markup, el, join
 from understudy.report.words import count, number, radius
 
@@ -22,7 +22,7 @@ class WorstCase:
 
     `index`: row in the split; `label`: its class's name, if known. `original`, `perturbed`: (C, H, W), (H, W)
     or flat, in the data's range. The four probability vectors are (classes,). `lower`, `upper`: the bounds on
-    the difference of confidences in the ball of radius `eps`.
+    the difference of confidences in the ball of radius `eps`; `closed`: they meet, up to the tolerance.
     """
 
     index: int
@@ -36,6 +36,7 @@ class WorstCase:
     student_attacked: Float[np.ndarray, " c"]
     lower: float
     upper: float | None
+    closed: bool = False
 
 
 def worst_cases(
@@ -44,11 +45,15 @@ def worst_cases(
     value_range: tuple[float | None, float | None],
     colour: str = "s0",
     opened: int = _OPEN,
+    anchors: bool = False,
 ) -> Markup:
-    """A card a case, the first few open and the rest folded. `value_range`: the data's, null if unbounded."""
+    """A card a case, the first few open and the rest folded.
+
+    `value_range`: the data's, null if unbounded; `anchors`: whether `gallery` links to the cards.
+    """
     if not cases:
         return el("p", "No witness was kept: worst inputs not measured.", class_="absent")
-    cards = [_card(case, class_names, value_range, colour) for case in cases]
+    cards = [_card(case, class_names, value_range, colour, anchors) for case in cases]
     rest = cards[opened:]
     more = (
         el(
@@ -67,9 +72,12 @@ def _card(
     class_names: Sequence[str] | None,
     value_range: tuple[float | None, float | None],
     colour: str,
+    anchor: bool,
 ) -> Markup:
     label = f", labelled {case.label}" if case.label is not None else ""
     bound = f"at most {number(case.upper)} is proved" if case.upper is not None else "no bound was proved"
+    if case.closed:
+        bound = "no input of the ball does more: closed"
     return el(
         "article",
         el("h4", f"Point {case.index}{label}"),
@@ -88,8 +96,40 @@ def _card(
             class_names,
             colour,
         ),
+        id=f"point-{case.index}" if anchor else None,
         class_="card",
     )
+
+
+def gallery(cases: Sequence[WorstCase], value_range: tuple[float | None, float | None]) -> Markup | None:
+    """A link to every card: the witness, small, the point, and both bounds. None for one case or none."""
+    if len(cases) < 2:
+        return None
+    return el(
+        "div",
+        *(_link(case, value_range) for case in cases),
+        class_="gallery",
+        role="region",
+        tabindex=0,
+        aria_label="All examples",
+    )
+
+
+def _link(case: WorstCase, value_range: tuple[float | None, float | None]) -> Markup:
+    small = None
+    if is_image(case.perturbed):
+        small = thumbnail(case.perturbed, *_ends(case, value_range), "")
+    upper = "" if case.upper is None else f"–{number(case.upper)}"
+    bounds = f"{number(case.lower)} ◆" if case.closed else number(case.lower) + upper
+    name = el("span", str(case.index), class_="which")
+    return el("a", small, name, el("span", bounds, class_="iv"), href=f"#point-{case.index}")
+
+
+def _ends(case: WorstCase, value_range: tuple[float | None, float | None]) -> tuple[float, float]:
+    """The range to draw in: the data's, else what the input and its witness span."""
+    both = np.concatenate([case.original.reshape(-1), case.perturbed.reshape(-1)])
+    low, high = value_range
+    return float(both.min()) if low is None else low, float(both.max()) if high is None else high
 
 
 def _views(case: WorstCase, value_range: tuple[float | None, float | None]) -> Markup:
@@ -97,9 +137,7 @@ def _views(case: WorstCase, value_range: tuple[float | None, float | None]) -> M
     reach = float(np.abs(moved).max(initial=0.0))
     scale = f"full colour at ±{number(reach)}" if reach > 0 else "nothing moved"
     if is_image(case.original):
-        both = np.concatenate([case.original.reshape(-1), case.perturbed.reshape(-1)])
-        low = float(both.min()) if value_range[0] is None else value_range[0]
-        high = float(both.max()) if value_range[1] is None else value_range[1]
+        low, high = _ends(case, value_range)
         if reach > 0:
             scale = f"×{(high - low) / reach:.3g}, {scale}"
         views = [

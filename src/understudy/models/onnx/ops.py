@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -108,17 +109,31 @@ def constant(node: Node) -> Tensor:
     raise InputError(f"node {node.name!r} (Constant): {', '.join(node.attributes)} is not supported")
 
 
-def _reduction(reduce: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def prelu(node: Node, x: Tensor, slope: Tensor) -> Tensor:
+    """PRelu: x above 0, slope * x below; the slope is broadcast to x."""
+    shape = [1] * (x.dim() - slope.dim()) + list(slope.shape)
+    if slope.numel() == 1 or (x.dim() > 1 and shape == [1, x.shape[1], *[1] * (x.dim() - 2)]):
+        return F.prelu(x, slope.reshape(-1))
+    return F.relu(x) - slope * F.relu(-x)
+
+
+def hard_sigmoid(node: Node, x: Tensor) -> Tensor:
+    """HardSigmoid: alpha x + beta, cut to [0, 1]."""
+    return (node.get("alpha", 0.2) * x + node.get("beta", 0.5)).clamp(0, 1)
+
+
+def _reduction(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def run(node: Node, x: Tensor, axes: Any = None) -> Tensor:
         found = node.get("axes") if axes is None else axes
         if not found and node.get("noop_with_empty_axes", 0):
             return x
-        return reduce(x, dim=list(found or range(x.dim())), keepdim=bool(node.get("keepdims", 1)))
+        return function(x, dim=list(found or range(x.dim())), keepdim=bool(node.get("keepdims", 1)))
 
     return run
 
 
 OPS: dict[str, Op] = {
+    "Abs": Op(lambda node, x: x.abs()),
     "Add": Op(lambda node, a, b: a + b),
     "AveragePool": Op(windows.average_pool),
     "BatchNormalization": Op(batch_norm),
@@ -142,18 +157,24 @@ OPS: dict[str, Op] = {
     "Gemm": Op(gemm),
     "GlobalAveragePool": Op(windows.global_average_pool),
     "GlobalMaxPool": Op(windows.global_max_pool),
+    "HardSigmoid": Op(hard_sigmoid),
     "Identity": Op(lambda node, x: x),
     "LayerNormalization": Op(layer_norm),
     "LeakyRelu": Op(lambda node, x: F.leaky_relu(x, node.get("alpha", 0.01))),
     "LogSoftmax": Op(log_softmax),
     "MatMul": Op(lambda node, a, b: a @ b),
+    "Max": Op(lambda node, *x: reduce(torch.maximum, x)),
     "MaxPool": Op(windows.max_pool),
+    "Min": Op(lambda node, *x: reduce(torch.minimum, x)),
     "Mul": Op(lambda node, a, b: a * b),
     "Neg": Op(lambda node, x: -x),
     "Pad": Op(shaping.pad, (1, 2, 3)),
+    "PRelu": Op(prelu),
     "Pow": Op(lambda node, a, b: a**b),
     "Range": Op(shaping.arange, (0, 1, 2)),
+    "ReduceMax": Op(_reduction(torch.amax), (1,)),
     "ReduceMean": Op(_reduction(torch.mean), (1,)),
+    "ReduceMin": Op(_reduction(torch.amin), (1,)),
     "ReduceSum": Op(_reduction(torch.sum), (1,)),
     "Relu": Op(lambda node, x: F.relu(x)),
     "Reshape": Op(shaping.reshape, (1,)),
@@ -161,6 +182,7 @@ OPS: dict[str, Op] = {
     "Sigmoid": Op(lambda node, x: x.sigmoid()),
     "Slice": Op(shaping.slice_, (1, 2, 3, 4)),
     "Softmax": Op(softmax),
+    "Softplus": Op(lambda node, x: F.softplus(x)),
     "Split": Op(shaping.split, (1,)),
     "Sqrt": Op(lambda node, x: x.sqrt()),
     "Squeeze": Op(shaping.squeeze, (1,)),

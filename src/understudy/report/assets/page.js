@@ -24,6 +24,17 @@
   document.addEventListener("pointerleave", hide);
   document.addEventListener("scroll", hide, { passive: true });
 
+  // A link to a card that is folded away opens what it is in.
+  const unfold = () => {
+    const target = location.hash.startsWith("#point-") ? document.getElementById(location.hash.slice(1)) : null;
+    const fold = target ? target.closest("details") : null;
+    if (!fold || fold.open) return;
+    fold.open = true;
+    target.scrollIntoView();
+  };
+  addEventListener("hashchange", unfold);
+  unfold();
+
   // Sorting: the header's buttons order the rows; a second press turns the order round.
   const key = (row, column) => {
     const cell = row.cells[column];

@@ -1,0 +1,291 @@
+"""The joint bound of a batch of nodes, its derivatives by hand, and a few steps of Adam on its parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from understudy.bounds.search.net import Lines, Net, spread, walk_back, walk_forth
+from understudy.bounds.search.nodes import Nodes
+from understudy.bounds.search.softmax import (
+    chord,
+    entropy_line,
+    intercept,
+    lse_box,
+    reference_line,
+    sigmoid_intercept,
+)
+
+LEAST, THETA = 0.0, 4.0  # slopes of a sigmoid's line, in units of its chord's: 0 is the rows apart
+RATES = (0.04, 0.02, 0.04, 0.08, 0.1)  # Adam's steps: omega, v, theta, lower slopes, multipliers
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """Both networks and the balls around P points: `center`, and the box's `middle` and `radius`, flat (P, d).
+
+    The radius is widened by the rounding of a dot product with the middle. `eps` is the Euclidean radius, or
+    None for l_inf balls.
+    """
+
+    teacher: Net
+    student: Net
+    center: Float[Tensor, "p d"]
+    middle: Float[Tensor, "p d"]
+    radius: Float[Tensor, "p d"]
+    eps: float | None
+
+    @property
+    def classes(self) -> int:
+        return self.teacher.graph.classes
+
+    @cached_property
+    def deep(self) -> Bool[Tensor, " n"]:
+        """Which ReLU inputs of both networks interval arithmetic does not describe exactly."""
+        return torch.cat([self.teacher.deep, self.student.deep])
+
+    @cached_property
+    def coarse(self) -> Space:
+        """The same in float32, to descend in: any parameters found are sound, so their errors do not matter."""
+        teacher, student = (net.to(torch.float32) for net in (self.teacher, self.student))
+        center, middle, radius = (side.float() for side in (self.center, self.middle, self.radius))
+        return Space(teacher, student, center, middle, radius, self.eps)
+
+
+def maximum(space: Space, points: Tensor, rows: Float[Tensor, "m r d"]) -> Float[Tensor, "m r"]:
+    """Largest value of rows . x on each node's ball."""
+    middle, radius = (spread(side, points) for side in (space.middle, space.radius))
+    top = _times(rows, middle) + _times(rows.abs(), radius)
+    if space.eps is None:
+        return top
+    dual = _times(rows, spread(space.center, points)) + space.eps * rows.norm(dim=2) * (1 + 1e-13)
+    return torch.minimum(top, dual)
+
+
+def _times(rows: Tensor, x: Tensor) -> Tensor:
+    if len(x) == 1:
+        return rows @ x[0]
+    return torch.bmm(rows, x[:, :, None])[:, :, 0]
+
+
+def maximiser(space: Space, points: Tensor, rows: Float[Tensor, "m d"]) -> Float[Tensor, "m d"]:
+    """Where `maximum` is reached."""
+    middle, radius = (spread(side, points) for side in (space.middle, space.radius))
+    at = torch.addcmul(middle, radius, rows.sign())
+    if space.eps is None:
+        return at
+    norm = rows.norm(dim=1, keepdim=True)
+    center = spread(space.center, points)
+    round_ = center + space.eps * rows / torch.where(norm > 0, norm, torch.ones_like(norm))
+    lower = (rows * round_).sum(1, keepdim=True) < (rows * at).sum(1, keepdim=True)
+    return torch.where(lower, round_, at)
+
+
+def lines_of(low: Tensor, high: Tensor) -> tuple[Lines, Tensor]:
+    """Each ReLU's lines on its interval by the area rule, and which are unstable (their lower slope is free)."""
+    unstable = (low < 0) & (high > 0)
+    active = (low >= 0).to(low.dtype)
+    slope = torch.where(unstable, high / (high - low), active).clamp(max=1.0)
+    ends = torch.maximum(-slope * low, high - slope * high)
+    ends = ends + 4 * torch.finfo(low.dtype).eps * torch.maximum(-low, high)
+    lower = torch.where(unstable, (high > -low).to(low.dtype), active)
+    return Lines(lower, slope, torch.where(unstable, ends, torch.zeros_like(ends))), unstable
+
+
+class Parameters(NamedTuple):
+    """The free parameters of N nodes; `v` over the rivals besides the reference."""
+
+    omega: Float[Tensor, "m c"]
+    v: Float[Tensor, "m r"]
+    theta: Float[Tensor, "m 2"]
+    alpha: Float[Tensor, "m n"]
+    beta: Float[Tensor, "m n"]
+
+    def map(self, change: object) -> Parameters:
+        """The same change to each."""
+        return Parameters(*(change(p) for p in self))  # type: ignore[operator]
+
+
+class Value(NamedTuple):
+    """One evaluation: the bound and the ends of t and r it proves, each (N,), and what it was made of."""
+
+    bound: Float[Tensor, " m"]
+    t_top: Float[Tensor, " m"]
+    r_top: Float[Tensor, " m"]
+    joint: Float[Tensor, " m"]
+    weights: tuple[Tensor, Tensor]  # what one unit of the teacher's row, of the student's row is worth
+    rows: tuple[Tensor, Tensor]
+    met: tuple[dict[int, Tensor], dict[int, Tensor]]
+    lines: tuple[Lines, Lines]
+    guide: Float[Tensor, "m d"]  # the row whose maximiser tells where the bound is loose
+    c_top: Float[Tensor, " m"]
+    q: Float[Tensor, "m 2"]
+    tops: tuple[Tensor, Tensor]  # B of both sigmoids, of t and of r
+    lows: tuple[Tensor, Tensor]  # lower ends of t and r where the difference exceeds the target
+    gradients: Parameters | None
+
+
+class Problem:
+    """A batch of nodes with fixed intervals: the bound as a function of the free parameters.
+
+    With `firm` it rests on nothing but the node's intervals, margins and splits, as a certificate must.
+
+    `target` (N,): only where the difference is larger does a bound matter. There neither sigmoid can be small:
+    sigmoid(t) > target + 1 - sigmoid(r) and the same for r, which shortens both chords at no cost. So the
+    bound is of the larger of the difference and the target.
+    """
+
+    def __init__(self, space: Space, nodes: Nodes, target: Float[Tensor, " m"], firm: bool = False) -> None:
+        self.space, self.nodes, self.target = space, nodes, target
+        count = space.teacher.width
+        self.spans = (slice(0, count), slice(count, None))
+        self.nets = (space.teacher, space.student)
+        sides = [lines_of(nodes.low[:, span], nodes.high[:, span]) for span in self.spans]
+        self.lines, self.unstable = [s[0] for s in sides], [s[1] for s in sides]
+        self.box = lse_box(nodes.margins, nodes.k, nodes.reference)
+        self.odds = nodes.firm if firm else nodes.odds
+        t_low, t_high, r_low, r_high = nodes.odds.unbind(1)
+        t_low, r_low = self._least(t_low, r_high), self._least(r_low, t_high)
+        self.chords = torch.stack(
+            [chord(torch.minimum(t_low, t_high), t_high), chord(torch.minimum(r_low, r_high), r_high)], 1
+        )
+        self.up = nodes.sign > 0
+
+    def _least(self, low: Tensor, other: Tensor) -> Tensor:
+        """The lower end of one sigmoid's argument where the difference exceeds the target; `other`: the other's top."""
+        share = self.target + (-other).sigmoid()
+        return torch.maximum(low, torch.logit(share.clamp(0, 1)) - 1e-6)
+
+    def start(self) -> Parameters:
+        """The parameters the nodes came with."""
+        n = self.nodes
+        theta = torch.where(n.q < 0, 1.0, (n.q / self.chords.clamp(min=1e-12)).clamp(LEAST, THETA))
+        return Parameters(n.omega, n.v.gather(1, self.box.others), theta, n.alpha, n.beta)
+
+    def swap(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """(raised, lowered) as (teacher, student), or the other way round."""
+        up = self.up if first.dim() == 1 else self.up[:, None]
+        return torch.where(up, first, second), torch.where(up, second, first)
+
+    def value(self, parameters: Parameters, derive: bool) -> Value:
+        """The bound; with `derive` also its gradient by every parameter."""
+        omega, v, theta, alpha, beta = parameters
+        nodes, space, points = self.nodes, self.space, self.nodes.point
+        raised, raised_constant, log_w = entropy_line(omega, nodes.k)
+        lowered = reference_line(self.box, v, nodes.k, nodes.reference, space.classes)
+        c_top, corner = intercept(self.box, v)
+        signed = beta * nodes.split
+        rows, constants, tops, met, lines = [], [], [], [], []
+        for i, logits in enumerate(self.swap(raised, lowered)):
+            span, line = self.spans[i], self.lines[i]
+            full = Lines(
+                torch.where(self.unstable[i], alpha[:, span], line.lower), line.upper, line.intercept
+            )
+            walk = walk_back(self.nets[i], points, logits[:, None], full, signed[:, span])
+            rows.append(walk.rows[:, 0])
+            constants.append((walk.constant + walk.error)[:, 0])
+            tops.append(maximum(space, points, walk.rows)[:, 0])
+            met.append(walk.met)
+            lines.append(full)
+        top_t, top_r = self.swap(tops[0], tops[1])
+        const_t, const_r = self.swap(constants[0], constants[1])
+        const_t, const_r = const_t + raised_constant, const_r + c_top
+        t_low, t_old, r_low, r_old = self.odds.unbind(1)
+        t_top, r_top = torch.minimum(top_t + const_t, t_old), torch.minimum(top_r + const_r, r_old)
+        q = theta * self.chords
+        t_low, r_low = self._least(t_low, r_top), self._least(r_low, t_top)
+        b_t, reached_t, slope_t = sigmoid_intercept(q[:, 0], torch.minimum(t_low, t_top), t_top)
+        b_r, reached_r, slope_r = sigmoid_intercept(q[:, 1], torch.minimum(r_low, r_top), r_top)
+        q_net = self.swap(q[:, 0], q[:, 1])
+        both = q_net[0][:, None] * rows[0] + q_net[1][:, None] * rows[1]
+        top = maximum(space, points, both[:, None])[:, 0]
+        joint = top + q[:, 0] * const_t + q[:, 1] * const_r + b_t + b_r - 1
+        separate = t_top.sigmoid() - (-r_top).sigmoid()
+        bound = torch.minimum(joint, separate) + 1e-14
+        # descent follows the lower of the joint row and the rows apart as they are, whatever older ranges of t and
+        # r say: those can only be improved on by a row that gets better
+        line_t, line_r = top_t + const_t, top_r + const_r
+        apart = line_t.sigmoid() - (-line_r).sigmoid() < joint
+        slopes = self.swap(
+            torch.where(apart, line_t.sigmoid() * (-line_t).sigmoid(), slope_t),
+            torch.where(apart, line_r.sigmoid() * (-line_r).sigmoid(), slope_r),
+        )
+        held = [torch.where(apart, 0.0, each) for each in q_net]
+        weights = (held[0] + slopes[0], held[1] + slopes[1])
+        guide = torch.where(apart[:, None], slopes[0][:, None] * rows[0] + slopes[1][:, None] * rows[1], both)
+        gradients = None
+        if derive:
+            at = maximiser(space, points, both)
+            z, by_alpha, by_beta = [], [], []
+            for i, net in enumerate(self.nets):
+                own = maximiser(space, points, rows[i])
+                x = held[i][:, None] * at + slopes[i][:, None] * own
+                logits, inputs = walk_forth(net, points, x, weights[i], lines[i], met[i])
+                z.append(logits)
+                coefficients = net.flat(met[i], inputs)
+                by_alpha.append(torch.where(self.unstable[i], coefficients.clamp(max=0) * inputs, 0.0))
+                by_beta.append(inputs * nodes.split[:, self.spans[i]])
+            z_t, z_r = self.swap(z[0], z[1])
+            w = log_w.exp().scatter(1, nodes.k[:, None], 0.0)
+            by_w = self.swap(*weights)[0][:, None] * (log_w + 1) - z_t
+            by_v = z_r.gather(1, self.box.others) - z_r.gather(1, nodes.reference[:, None])
+            at_t, at_r = self.swap((rows[0] * at).sum(1), (rows[1] * at).sum(1))
+            by_q = torch.stack([at_t + const_t - reached_t, at_r + const_r - reached_r], 1)
+            gradients = Parameters(
+                w * (by_w - (w * by_w).sum(1, keepdim=True)),
+                by_v - self.swap(*weights)[1][:, None] * corner,
+                by_q * self.chords,
+                torch.cat(by_alpha, 1),
+                torch.cat(by_beta, 1),
+            )
+        return Value(
+            bound, t_top, r_top, joint, weights, (rows[0], rows[1]), (met[0], met[1]), (lines[0], lines[1]),
+            guide, c_top, q, (b_t, b_r), (torch.minimum(t_low, t_top), torch.minimum(r_low, r_top)), gradients,
+        )  # fmt: skip
+
+
+def descend(problem: Problem, steps: int, rate: float) -> Parameters:
+    """Adam from the nodes' own parameters; per node those with the lowest bound seen."""
+    now = problem.start().map(torch.clone)
+    moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in now]
+    best, lowest = now, problem.nodes.bound.new_full((len(problem.nodes),), torch.inf)
+    for step in range(1, steps + 1):
+        value = problem.value(now, True)
+        better = value.bound < lowest
+        lowest = torch.where(better, value.bound, lowest)
+        best = (
+            now if step == 1 else Parameters(*(_chosen(better, p, b) for p, b in zip(now, best, strict=True)))
+        )
+        assert value.gradients is not None
+        moved = []
+        for p, g, (first, second), speed in zip(now, value.gradients, moments, RATES, strict=True):
+            first.lerp_(g, 0.1)
+            second.mul_(0.99).addcmul_(g, g, value=0.01)
+            scale = (second / (1 - 0.99**step)).sqrt_().add_(1e-12)
+            moved.append(torch.addcdiv(p, first, scale, value=-rate * speed / (1 - 0.9**step)))
+        now = Parameters(
+            moved[0],
+            moved[1],
+            moved[2].clamp_(0.0, THETA),
+            moved[3].clamp_(0.0, 1.0),
+            moved[4].clamp_(min=0.0),
+        )
+    final = problem.value(now, False)
+    better = final.bound < lowest
+    best = Parameters(*(_chosen(better, p, b) for p, b in zip(now, best, strict=True)))
+    return best.map(lambda p: p.nan_to_num(0.0))
+
+
+def coarsened(found: Parameters) -> Parameters:
+    """Float64 parameters whose slopes and multipliers fit into half precision, as a certificate stores them."""
+    omega, v, theta, alpha, beta = found.map(Tensor.double)
+    return Parameters(omega, v, theta, alpha.half().double(), beta.clamp(max=6e4).half().double())
+
+
+def _chosen(better: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    return torch.where(better[:, None], new, old)
