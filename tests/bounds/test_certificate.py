@@ -9,10 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import reference_certificates as reference
+from understudy.attacks.ball import Ball
+from understudy.bounds import PairBounds
 from understudy.bounds.certificate import Certificate, load
-from understudy.bounds.checker.verify import prove, verify
+from understudy.bounds.checker import exact
+from understudy.bounds.checker.verify import Refused, prove, verify
 from understudy.bounds.description import network
 from understudy.bounds.graph import Add, Graph, Input, Node, Relu, Smooth
 from understudy.bounds.ops import Broadcast, Pad, Permute, Pool, Reduce, Reshape, Slice, size
@@ -65,7 +69,8 @@ def test_an_unbounded_range_is_kept(certificate: Certificate, tmp_path: Path) ->
 def test_the_header_names_no_place_and_no_time(certificate: Certificate) -> None:
     header = json.loads(certificate.arrays()["header"].tobytes())
     assert sorted(header) == [
-        "checkable", "classes", "created_by", "eps", "format", "high", "low", "networks", "reason", "status",
+        "checkable", "classes", "created_by", "eps", "format", "high", "low", "networks", "reason",
+        "shortened", "status",
         "upper", "version",
     ]  # fmt: skip
 
@@ -155,3 +160,34 @@ def test_the_digest_sees_every_number(certificate: Certificate) -> None:
     nodes[1] = dataclasses.replace(nodes[1], arrays={**nodes[1].arrays, "weight": weight})
     assert dataclasses.replace(part, nodes=tuple(nodes)).digest != part.digest
     assert dataclasses.replace(part, file="").digest == part.digest
+
+
+def _proved_by_search() -> Certificate:
+    """The certificate of a real search, whose leaves speak only of what lies above the claim."""
+    torch.manual_seed(0)
+    nets = [
+        nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)) for _ in "ts"
+    ]
+    pair = PairBounds(*nets, (3,), mode="exact")
+    x = torch.full((1, 3), 0.5)
+    (found,) = pair.bound(x, Ball(0.3), time_limit=2.0, certify=True)
+    assert found.certificate is not None
+    assert found.certificate.shortened
+    assert found.upper == found.certificate.upper
+    return found.certificate
+
+
+def test_a_shortened_certificate_proves_its_claim_and_no_less() -> None:
+    proof = _proved_by_search()
+    assert prove(proof.arrays()).bound == proof.upper
+    for less in (0.5 * proof.upper, proof.upper - 0.01, 0.0):
+        assert prove(dataclasses.replace(proof, upper=less).arrays()).bound > less
+
+
+def test_rational_numbers_agree_on_a_shortened_certificate(tmp_path: Path) -> None:
+    proof = _proved_by_search()
+    proof.save(tmp_path / "a.npz")
+    assert exact.verify(str(tmp_path / "a.npz")).bound == proof.upper
+    dataclasses.replace(proof, upper=proof.upper - 0.01).save(tmp_path / "b.npz")
+    with pytest.raises(Refused):
+        exact.verify(str(tmp_path / "b.npz"))

@@ -169,7 +169,7 @@ def test_another_comparison_in_its_folder_is_refused_by_name(
         ({"train_eps": 7.0}, "larger than the whole input range"),
         ({"train_eps": -0.1}, "0 or more, found -0.1"),
         ({"student": "mpl"}, "did you mean mlp"),
-        ({"certify": "exact"}, "use crown"),
+        ({"certify": "exakt"}, "unknown certificate 'exakt': did you mean exact"),
         ({"augment": "spin"}, "augment must be"),
         ({"epochs": 0}, "epochs must be"),
         ({"nonsense": 0}, "unknown training setting"),

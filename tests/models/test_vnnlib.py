@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from fractions import Fraction
 
 import pytest
@@ -24,6 +25,14 @@ def test_a_literal_is_on_the_right_side_and_near(value: Fraction | float, up: bo
     for read in (Fraction(text), Fraction(float(text))):
         assert read >= exact if up else read <= exact
         assert abs(read - exact) <= 4 * Fraction(math.ulp(float(exact)))
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_the_largest_doubles_have_literals_and_nothing_beyond_them(up: bool) -> None:
+    for largest in (sys.float_info.max, -sys.float_info.max):
+        assert Fraction(literal(largest, up=up)) == Fraction(largest)
+        with pytest.raises(InputError, match="larger than all of them"):
+            literal(2 * Fraction(largest), up=up)
 
 
 def test_literals_that_are_exact_stay_as_they_are() -> None:

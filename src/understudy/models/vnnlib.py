@@ -8,6 +8,7 @@ output with a number or with another output are used, in decimals without expone
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -35,13 +36,18 @@ def literal(value: Fraction | float, *, up: bool) -> str:
     """A decimal that is not below `value` with `up` (else not above it), as written and as the nearest double.
 
     Raises:
-        InputError: the value is not finite.
+        InputError: the value is not finite, or larger than every double.
     """
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"a number in VNN-LIB must be finite, found {value}")
-    exact, near = Fraction(value), float(value)
+    exact = Fraction(value)
+    if abs(exact) > Fraction(sys.float_info.max):
+        raise InputError("a number in VNN-LIB must be a double, found one that is larger than all of them")
+    near = float(exact)
     while True:
-        text = f"{Decimal(repr(near + 0.0)):f}"  # + 0.0: no minus zero
+        # + 0.0: no minus zero; beyond the last double there is none to round to, so that one is written in full
+        last = abs(near) == sys.float_info.max
+        text = f"{Decimal(near) if last else Decimal(repr(near + 0.0)):f}"
         both = (Fraction(text), Fraction(near))
         if all(one >= exact if up else one <= exact for one in both):
             return text if "." in text else f"{text}.0"

@@ -122,7 +122,10 @@ class Search:
         problem = Problem(self.space, nodes, target, firm=self.record is not None)
         value = problem.value(parameters, False)
         if self.record is not None:
-            self.record.prove(nodes, problem, parameters, value.bound.nan_to_num(nan=1.0))
+            own = torch.maximum(
+                value.bound.nan_to_num(nan=1.0), target
+            )  # it speaks of what lies above the target
+            self.record.prove(nodes, problem, parameters, own)
         low, high = (spread(side, nodes.point) for side in self.corners)
         at = maximiser(self.space, nodes.point, value.guide)
         inside = torch.minimum(torch.maximum(at, low), high)
