@@ -59,7 +59,7 @@ class PairBound:
 
     Attributes:
         upper: in [0, 1].
-        status: exact (upper - lower <= tolerance, or eps 0), bounded (the method finished), timeout (the
+        status: exact (upper - lower <= tolerance, or eps 0), bounded (the method has no more to try), timeout (the
             limit came first: looser, still sound), skipped (mode none: upper is 1).
         seconds: time of its batch divided by the batch's size.
         used: which bound was smallest for the worst class ("ub1", "ub2", "ub3", "difference" where both

@@ -13,6 +13,7 @@ from understudy.bounds.search.net import true_values
 from understudy.bounds.search.nodes import MARGIN, RAISED, STUDENT, TEACHER
 
 WEAK = 24  # ReLU inputs a node whose intervals are bounded anew after a split below them
+NEVER_NOTHING, WIDE = 1e-12, 1e-6  # score of what is open without slack; margins wider than this are open
 ODDS_SHARE = 0.02  # a sigmoid's slack counts this much
 MARGIN_SHARE = 0.4  # a margin's slack counts this much, a split of it closes only part of its chord
 
@@ -41,7 +42,9 @@ def choose(problem: Problem, parameters: Parameters, value: Value, inside: Float
         slack = torch.where(met > 0, met * (line.upper * z + line.intercept - h), met * (line.lower * z - h))
         scores.append(torch.where(problem.unstable[i], slack.clamp(min=0) * value.weights[i][:, None], 0.0))
     reached = (logits[0].softmax(1) - logits[1].softmax(1)).abs().amax(1)
-    relu = torch.cat(scores, 1)
+    # slack can be 0 at a maximiser that breaks the node's splits: something open is then split all the same
+    open_ = torch.cat(list(problem.unstable), 1)
+    relu = torch.cat(scores, 1) + NEVER_NOTHING * open_
     margin = _margins(problem, parameters, value, logits)
     odds, odds_cut = _odds(problem, value, logits)
     table = torch.cat([relu, margin, odds], 1)
@@ -83,7 +86,7 @@ def _margins(problem: Problem, parameters: Parameters, value: Value, logits: lis
     weight = problem.swap(*value.weights)[1]
     slack = ((parameters.v * d).sum(1) + value.c_top - total[:, 0]).clamp(min=0)
     scale = weight * slack / gap.sum(1).clamp(min=1e-300)
-    return MARGIN_SHARE * gap * scale[:, None]
+    return MARGIN_SHARE * gap * scale[:, None] + 0.1 * NEVER_NOTHING * (width > WIDE)
 
 
 def _odds(problem: Problem, value: Value, logits: list[Tensor]) -> tuple[Tensor, Tensor]:

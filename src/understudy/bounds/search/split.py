@@ -68,7 +68,8 @@ def close(margins: Tensor) -> Tensor:
     come from single logits, which are closed but for splits."""
     closed = margins.clone()
     for k in range(margins.shape[1]) if margins.shape[1] <= CLOSED else ():
-        closed = torch.minimum(closed, closed[:, :, k, None] + closed[:, k, None, :] + 1e-13)
+        sums = closed[:, :, k, None] + closed[:, k, None, :]
+        closed = torch.minimum(closed, sums + (1e-15 * sums.abs() + 1e-13))  # rounded up
     return closed
 
 
