@@ -249,9 +249,9 @@ class Problem:
         )  # fmt: skip
 
 
-def descend(problem: Problem, steps: int, rate: float) -> Parameters:
-    """Adam from the nodes' own parameters; per node those with the lowest bound seen."""
-    now = problem.start().map(torch.clone)
+def descend(problem: Problem, steps: int, rate: float, start: Parameters | None = None) -> Parameters:
+    """Adam from `start`, or the nodes' own parameters; per node those with the lowest bound seen."""
+    now = (start or problem.start()).map(torch.clone)
     moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in now]
     best, lowest = now, problem.nodes.bound.new_full((len(problem.nodes),), torch.inf)
     for step in range(1, steps + 1):

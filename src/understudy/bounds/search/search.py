@@ -10,12 +10,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from understudy.bounds.search.branch import choose
-from understudy.bounds.search.joint import Problem, Space, coarsened, descend, maximiser
+from understudy.bounds.search.joint import Parameters, Problem, Space, coarsened, descend, maximiser
 from understudy.bounds.search.net import spread
 from understudy.bounds.search.nodes import Nodes, Pool
 from understudy.bounds.search.record import Record
 from understudy.bounds.search.split import children
 from understudy.bounds.search.twins import Twins
+
+POLISH, POLISHING = (1.0, 0.3, 0.1, 0.03), 10  # rates, and steps of each
 
 
 @dataclass(frozen=True)
@@ -118,13 +120,12 @@ class Search:
         self.found.nodes.index_add_(0, nodes.point, torch.ones_like(nodes.point))
         target = self.found.lower[nodes.point] + 0.99 * self.tolerance
         rough = Problem(self.space.coarse, nodes.to(torch.float32), target.float())
-        parameters = coarsened(descend(rough, steps, rate))
+        parameters = self._polished(nodes, target, coarsened(descend(rough, steps, rate)))
         problem = Problem(self.space, nodes, target, firm=self.record is not None)
         value = problem.value(parameters, False)
         if self.record is not None:
-            own = torch.maximum(
-                value.bound.nan_to_num(nan=1.0), target
-            )  # it speaks of what lies above the target
+            # it speaks of what lies above the target
+            own = torch.maximum(value.bound.nan_to_num(nan=1.0), target)
             self.record.prove(nodes, problem, parameters, own)
         low, high = (spread(side, nodes.point) for side in self.corners)
         at = maximiser(self.space, nodes.point, value.guide)
@@ -146,6 +147,20 @@ class Search:
         spent = nodes.take(~chosen.useful)  # no relaxation has any slack left: splitting changes nothing
         self.closed.scatter_reduce_(0, spent.point, spent.bound, "amax")
         return self._keep(nodes.take(chosen.useful))
+
+    def _polished(self, nodes: Nodes, target: Tensor, found: Parameters) -> Parameters:
+        """Slower steps, in float64, where both networks are linear: only parameters are left to be improved there."""
+        straight = ~((nodes.low < 0) & (nodes.high > 0)).any(1)
+        if not bool(straight.any()):
+            return found
+        problem = Problem(self.space, nodes.take(straight), target[straight], firm=self.record is not None)
+        better = found.map(lambda p: p[straight])
+        for rate in POLISH:
+            better = descend(problem, POLISHING, rate, better)
+        whole = found.map(torch.clone)
+        for one, part in zip(whole, coarsened(better), strict=True):
+            one[straight] = part
+        return whole
 
     def _reach(self, nodes: Nodes, reached: Tensor, inside: Tensor) -> None:
         """Lower bounds from the bounds' own maximisers."""
