@@ -85,9 +85,8 @@ def headlines(record: AuditRecord) -> list[Headline]:
             "Certified agreement",
             percent(last.certified_agreement),
             _ends(interval(last.certified_agreement_interval, True)),
-            f"Share of {count(last.counted, 'counted point')} at which no input within ε = {eps} can "
-            "make the "
-            "two name different classes."
+            f"Share of {count(last.counted, 'counted point')} for which it is proved that no input within "
+            f"ε = {eps} makes the two name different classes."
             if last.certified_agreement is not None
             else "Nothing was proved about classes.",
         ),
