@@ -11,8 +11,9 @@ from understudy.bounds.crown import crown_pass
 from understudy.bounds.pair import crown_gaps
 from understudy.bounds.region import region
 from understudy.bounds.search.joint import Parameters, Problem, Space, coarsened, descend
+from understudy.bounds.search.net import net_of
 from understudy.bounds.search.nodes import Nodes, Pool
-from understudy.bounds.search.root import roots, space_of
+from understudy.bounds.search.root import roots
 from understudy.bounds.search.softmax import ENUMERATED, chord, intercept, lse_box, sigmoid_intercept
 from understudy.bounds.search.split import children, close
 from understudy.bounds.trace import trace
@@ -35,7 +36,7 @@ def start() -> tuple[Space, Nodes]:
     with torch.no_grad():
         ours, theirs = crown_pass(teacher, here), crown_pass(student, here)
         gaps = crown_gaps(ours, theirs, here)
-        space = space_of(ours, theirs, here)
+        space = Space(net_of(ours), net_of(theirs), here)
         nodes, _ = roots(space, ours, theirs, gaps, here, torch.full((2,), -1.0, dtype=torch.float64))
     return space, nodes
 
@@ -44,10 +45,12 @@ def inside(space: Space, nodes: Nodes, count: int) -> Tensor:
     """(count, N, d) points of every node's ball, corners among them."""
     generator = torch.Generator().manual_seed(3)
     share = (
-        torch.rand(count, len(nodes), space.middle.shape[1], generator=generator, dtype=torch.float64) * 2 - 1
+        torch.rand(count, len(nodes), space.region.middle.shape[1], generator=generator, dtype=torch.float64)
+        * 2
+        - 1
     )
     share[: count // 2] = share[: count // 2].sign()
-    middle, radius = space.middle[nodes.point], space.radius[nodes.point] * (1 - 1e-9)
+    middle, radius = space.region.middle[nodes.point], space.region.radius[nodes.point] * (1 - 1e-9)
     return middle + share * radius
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from understudy.attacks.ball import Ball
@@ -39,15 +39,26 @@ class Region:
         shape = self.center.shape
         return (self.middle - self.radius).reshape(shape), (self.middle + self.radius).reshape(shape)
 
+    def at(self, index: Int[Tensor, " m"]) -> Region:
+        """The balls `index`; a single ball serves them all as it is."""
+        if len(self.center) == 1:
+            return self
+        return Region(self.center[index], self.middle[index], self.radius[index], self.eps)
+
+    def to(self, dtype: torch.dtype) -> Region:
+        """The same in another precision."""
+        return Region(self.center.to(dtype), self.middle.to(dtype), self.radius.to(dtype), self.eps)
+
     @cached_property
     def slack(self) -> Float[Tensor, "b n"]:
         """What rounding can do to a product with a point of the ball, as a radius."""
         return gamma(self.middle.shape[1]) * (self.middle.abs() + self.radius)
 
-    def maximum(self, rows: Float[Tensor, "k r ..."], constant: Float[Tensor, "m r"]) -> Float[Tensor, "b r"]:
+    def maximum(self, rows: Float[Tensor, "k r ..."], constant: Float[Tensor, "m r"]) -> Float[Tensor, "q r"]:
         """Upper bound of rows . x + constant on each ball: exact over boxes, but for rounding, which is counted.
 
-        `rows` and `constant` are each given once for all points (k = 1, m = 1) or a point (b). Over an l_2 ball
+        `rows` and `constant` are each given once for all points (k = 1, m = 1) or a point (b); a single ball takes
+        any number of them. Over an l_2 ball
         the better of the dual norm and the box is taken, row by row. An overflow gives NaN, which proves nothing.
         """
         flat = rows.flatten(2)
@@ -59,6 +70,16 @@ class Region:
             top = torch.minimum(top, dual)
         return finite(top + constant)
 
+    def maximiser(self, rows: Float[Tensor, "k n"]) -> Float[Tensor, "k n"]:
+        """Where the maximum of rows . x, one row a ball, is reached: of the ball or the box, whichever is lower."""
+        at = torch.addcmul(self.middle, self.radius, rows.sign())
+        if self.eps is None:
+            return at
+        norm = rows.norm(dim=1, keepdim=True)
+        edge = self.center.flatten(1) + self.eps * rows / torch.where(norm > 0, norm, torch.ones_like(norm))
+        lower = (rows * edge).sum(1, keepdim=True) < (rows * at).sum(1, keepdim=True)
+        return torch.where(lower, edge, at)
+
 
 def finite(bounds: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
     """The bounds, NaN where they overflowed: minus infinity would prove what it must not."""
@@ -66,9 +87,11 @@ def finite(bounds: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
 
 
 def _times(rows: Tensor, x: Tensor) -> Tensor:
-    """rows (k, r, n), k = 1 or b, times x (b, n): (b, r)."""
+    """rows (k, r, n) times x (b, n), where either may serve all of the other: (k or b, r)."""
     if len(rows) == 1:
         return x @ rows[0].T
+    if len(x) == 1:
+        return rows @ x[0]
     return torch.bmm(rows, x[:, :, None])[:, :, 0]
 
 

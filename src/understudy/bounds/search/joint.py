@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -10,7 +10,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from understudy.bounds.search.net import Lines, Net, spread, walk_back, walk_forth
+from understudy.bounds.region import Region
+from understudy.bounds.relax import Relaxation, relax_relu
+from understudy.bounds.search.net import Net, walk_back, walk_forth
 from understudy.bounds.search.nodes import Nodes
 from understudy.bounds.search.softmax import (
     chord,
@@ -21,24 +23,17 @@ from understudy.bounds.search.softmax import (
     sigmoid_intercept,
 )
 
-LEAST, THETA = 0.0, 4.0  # slopes of a sigmoid's line, in units of its chord's: 0 is the rows apart
+THETA = 4.0  # largest slope of a sigmoid's line, in units of its chord's; 0 is the rows apart
 RATES = (0.04, 0.02, 0.04, 0.08, 0.1)  # Adam's steps: omega, v, theta, lower slopes, multipliers
 
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """Both networks and the balls around P points: `center`, and the box's `middle` and `radius`, flat (P, d).
-
-    The radius is widened by the rounding of a dot product with the middle. `eps` is the Euclidean radius, or
-    None for l_inf balls.
-    """
+    """Both networks over the balls around P points."""
 
     teacher: Net
     student: Net
-    center: Float[Tensor, "p d"]
-    middle: Float[Tensor, "p d"]
-    radius: Float[Tensor, "p d"]
-    eps: float | None
+    region: Region
 
     @property
     def classes(self) -> int:
@@ -52,49 +47,8 @@ class Space:
     @cached_property
     def coarse(self) -> Space:
         """The same in float32, to descend in: any parameters found are sound, so their errors do not matter."""
-        teacher, student = (net.to(torch.float32) for net in (self.teacher, self.student))
-        center, middle, radius = (side.float() for side in (self.center, self.middle, self.radius))
-        return Space(teacher, student, center, middle, radius, self.eps)
-
-
-def maximum(space: Space, points: Tensor, rows: Float[Tensor, "m r d"]) -> Float[Tensor, "m r"]:
-    """Largest value of rows . x on each node's ball."""
-    middle, radius = (spread(side, points) for side in (space.middle, space.radius))
-    top = _times(rows, middle) + _times(rows.abs(), radius)
-    if space.eps is None:
-        return top
-    dual = _times(rows, spread(space.center, points)) + space.eps * rows.norm(dim=2) * (1 + 1e-13)
-    return torch.minimum(top, dual)
-
-
-def _times(rows: Tensor, x: Tensor) -> Tensor:
-    if len(x) == 1:
-        return rows @ x[0]
-    return torch.bmm(rows, x[:, :, None])[:, :, 0]
-
-
-def maximiser(space: Space, points: Tensor, rows: Float[Tensor, "m d"]) -> Float[Tensor, "m d"]:
-    """Where `maximum` is reached."""
-    middle, radius = (spread(side, points) for side in (space.middle, space.radius))
-    at = torch.addcmul(middle, radius, rows.sign())
-    if space.eps is None:
-        return at
-    norm = rows.norm(dim=1, keepdim=True)
-    center = spread(space.center, points)
-    round_ = center + space.eps * rows / torch.where(norm > 0, norm, torch.ones_like(norm))
-    lower = (rows * round_).sum(1, keepdim=True) < (rows * at).sum(1, keepdim=True)
-    return torch.where(lower, round_, at)
-
-
-def lines_of(low: Tensor, high: Tensor) -> tuple[Lines, Tensor]:
-    """Each ReLU's lines on its interval by the area rule, and which are unstable (their lower slope is free)."""
-    unstable = (low < 0) & (high > 0)
-    active = (low >= 0).to(low.dtype)
-    slope = torch.where(unstable, high / (high - low), active).clamp(max=1.0)
-    ends = torch.maximum(-slope * low, high - slope * high)
-    ends = ends + 4 * torch.finfo(low.dtype).eps * torch.maximum(-low, high)
-    lower = torch.where(unstable, (high > -low).to(low.dtype), active)
-    return Lines(lower, slope, torch.where(unstable, ends, torch.zeros_like(ends))), unstable
+        single = torch.float32
+        return Space(self.teacher.to(single), self.student.to(single), self.region.to(single))
 
 
 class Parameters(NamedTuple):
@@ -117,11 +71,9 @@ class Value(NamedTuple):
     bound: Float[Tensor, " m"]
     t_top: Float[Tensor, " m"]
     r_top: Float[Tensor, " m"]
-    joint: Float[Tensor, " m"]
     weights: tuple[Tensor, Tensor]  # what one unit of the teacher's row, of the student's row is worth
-    rows: tuple[Tensor, Tensor]
     met: tuple[dict[int, Tensor], dict[int, Tensor]]
-    lines: tuple[Lines, Lines]
+    lines: tuple[Relaxation, Relaxation]
     guide: Float[Tensor, "m d"]  # the row whose maximiser tells where the bound is loose
     c_top: Float[Tensor, " m"]
     q: Float[Tensor, "m 2"]
@@ -145,8 +97,10 @@ class Problem:
         count = space.teacher.width
         self.spans = (slice(0, count), slice(count, None))
         self.nets = (space.teacher, space.student)
-        sides = [lines_of(nodes.low[:, span], nodes.high[:, span]) for span in self.spans]
-        self.lines, self.unstable = [s[0] for s in sides], [s[1] for s in sides]
+        self.region = space.region.at(nodes.point)
+        sides = [(nodes.low[:, span], nodes.high[:, span]) for span in self.spans]
+        self.lines = [relax_relu(low, high) for low, high in sides]
+        self.unstable = [(low < 0) & (high > 0) for low, high in sides]
         self.box = lse_box(nodes.margins, nodes.k, nodes.reference)
         self.odds = nodes.firm if firm else nodes.odds
         t_low, t_high, r_low, r_high = nodes.odds.unbind(1)
@@ -159,12 +113,17 @@ class Problem:
     def _least(self, low: Tensor, other: Tensor) -> Tensor:
         """The lower end of one sigmoid's argument where the difference exceeds the target; `other`: the other's top."""
         share = self.target + (-other).sigmoid()
+        share = share - 8 * torch.finfo(share.dtype).eps  # rounded down: near 1 the logit is steep
         return torch.maximum(low, torch.logit(share.clamp(0, 1)) - 1e-6)
+
+    def _top(self, rows: Tensor) -> Tensor:
+        """Largest value of each node's row (N, d) on its ball."""
+        return self.region.maximum(rows[:, None], rows.new_zeros(1, 1))[:, 0]
 
     def start(self) -> Parameters:
         """The parameters the nodes came with."""
         n = self.nodes
-        theta = torch.where(n.q < 0, 1.0, (n.q / self.chords.clamp(min=1e-12)).clamp(LEAST, THETA))
+        theta = torch.where(n.q < 0, 1.0, (n.q / self.chords.clamp(min=1e-12)).clamp(0.0, THETA))
         return Parameters(n.omega, n.v.gather(1, self.box.others), theta, n.alpha, n.beta)
 
     def swap(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -183,13 +142,11 @@ class Problem:
         rows, constants, tops, met, lines = [], [], [], [], []
         for i, logits in enumerate(self.swap(raised, lowered)):
             span, line = self.spans[i], self.lines[i]
-            full = Lines(
-                torch.where(self.unstable[i], alpha[:, span], line.lower), line.upper, line.intercept
-            )
+            full = replace(line, lower=torch.where(self.unstable[i], alpha[:, span], line.lower))
             walk = walk_back(self.nets[i], points, logits[:, None], full, signed[:, span])
             rows.append(walk.rows[:, 0])
-            constants.append((walk.constant + walk.error)[:, 0])
-            tops.append(maximum(space, points, walk.rows)[:, 0])
+            constants.append(walk.constant[:, 0])
+            tops.append(self._top(rows[i]))
             met.append(walk.met)
             lines.append(full)
         top_t, top_r = self.swap(tops[0], tops[1])
@@ -203,8 +160,7 @@ class Problem:
         b_r, reached_r, slope_r = sigmoid_intercept(q[:, 1], torch.minimum(r_low, r_top), r_top)
         q_net = self.swap(q[:, 0], q[:, 1])
         both = q_net[0][:, None] * rows[0] + q_net[1][:, None] * rows[1]
-        top = maximum(space, points, both[:, None])[:, 0]
-        joint = top + q[:, 0] * const_t + q[:, 1] * const_r + b_t + b_r - 1
+        joint = self._top(both) + q[:, 0] * const_t + q[:, 1] * const_r + b_t + b_r - 1
         separate = t_top.sigmoid() - (-r_top).sigmoid()
         bound = torch.minimum(joint, separate) + 1e-14
         # descent follows the lower of the joint row and the rows apart as they are, whatever older ranges of t and
@@ -220,10 +176,10 @@ class Problem:
         guide = torch.where(apart[:, None], slopes[0][:, None] * rows[0] + slopes[1][:, None] * rows[1], both)
         gradients = None
         if derive:
-            at = maximiser(space, points, both)
+            at = self.region.maximiser(both)
             z, by_alpha, by_beta = [], [], []
             for i, net in enumerate(self.nets):
-                own = maximiser(space, points, rows[i])
+                own = self.region.maximiser(rows[i])
                 x = held[i][:, None] * at + slopes[i][:, None] * own
                 logits, inputs = walk_forth(net, points, x, weights[i], lines[i], met[i])
                 z.append(logits)
@@ -244,7 +200,7 @@ class Problem:
                 torch.cat(by_beta, 1),
             )
         return Value(
-            bound, t_top, r_top, joint, weights, (rows[0], rows[1]), (met[0], met[1]), (lines[0], lines[1]),
+            bound, t_top, r_top, weights, (met[0], met[1]), (lines[0], lines[1]),
             guide, c_top, q, (b_t, b_r), (torch.minimum(t_low, t_top), torch.minimum(r_low, r_top)), gradients,
         )  # fmt: skip
 

@@ -15,28 +15,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from understudy.bounds.crown import Pass, size_of
+from understudy.bounds.crown import Pass, Sizes
 from understudy.bounds.graph import Add, Graph, Input, Node, Relu, Smooth, evaluate
-from understudy.bounds.ops import Affine, size
+from understudy.bounds.ops import size
 from understudy.bounds.relax import Relaxation
-
-
-class Lines(NamedTuple):
-    """lower * z <= relu(z) <= upper * z + intercept, each (N, n) over all ReLU inputs z."""
-
-    lower: Float[Tensor, "m n"]
-    upper: Float[Tensor, "m n"]
-    intercept: Float[Tensor, "m n"]
+from understudy.bounds.rounding import gamma
 
 
 class Walk(NamedTuple):
-    """Bounds linear in the input: rows (N, r, d), constants (N, r), the coefficients met at each activation's
-    output by its position, each (N, r, n_i), and a bound of all rounding errors on the way (N, r)."""
+    """Bounds linear in the input: rows (N, r, d), constants (N, r) that hold the rounding on the way, and the
+    coefficients met at each activation's output by its position, each (N, r, n_i)."""
 
     rows: Float[Tensor, "m r d"]
     constant: Float[Tensor, "m r"]
     met: dict[int, Tensor]
-    error: Float[Tensor, "m r"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +37,12 @@ class Net:
 
     Attributes:
         graph: the network.
-        magnitude: position of an affine node -> (P, size) bounds of |W| |h| + |b|; empty where rounding is
-            not asked for.
+        sizes: what rounding is measured by, as in `Pass`; empty where it is not asked for.
         smooth: position of an activation that is not a ReLU -> its lines over each ball, flat (P, size).
     """
 
     graph: Graph
-    magnitude: dict[int, Tensor]
+    sizes: Sizes
     smooth: dict[int, Relaxation]
 
     @cached_property
@@ -63,12 +54,6 @@ class Net:
             found.append((start, end))
             start = end
         return tuple(found)
-
-    @cached_property
-    def gamma(self) -> float:
-        """Relative rounding error of any one operator in the graph's precision, generously: 8 n u, n its fan-in."""
-        fan = max(size(node.shape) for node in self.graph.nodes)
-        return 4 * (fan + 16) * torch.finfo(self.graph.dtype).eps
 
     @cached_property
     def ordinals(self) -> Int[Tensor, " n"]:
@@ -118,22 +103,20 @@ def _cast_relaxation(line: Relaxation, dtype: torch.dtype) -> Relaxation:
 
 
 def net_of(run: Pass) -> Net:
-    """A network with what its intervals say of rounding errors and of activations that are not split."""
-    magnitude, smooth = {}, {}
-    for position, node in enumerate(run.graph.nodes):
-        if isinstance(node.op, Smooth):
-            line = run.relaxations[position]
-            smooth[position] = Relaxation(**{k: v.flatten(1) for k, v in vars(line).items()})
-        elif isinstance(node.op, Affine) and (node.op.mixes or node.op.bias is not None):
-            magnitude[position] = size_of(node.op, run.bounds[node.parents[0]])
-    return Net(run.graph, magnitude, smooth)
+    """A network with what its pass says of rounding errors and of activations that are not split."""
+    smooth = {
+        position: Relaxation(**{k: v.flatten(1) for k, v in vars(run.relaxations[position]).items()})
+        for position, node in enumerate(run.graph.nodes)
+        if isinstance(node.op, Smooth)
+    }
+    return Net(run.graph, run.sizes, smooth)
 
 
 def walk_back(
     net: Net,
     points: Int[Tensor, " m"],
     rows: Float[Tensor, "m r ..."],
-    lines: Lines,
+    lines: Relaxation,
     beta: Float[Tensor, "m n"] | None = None,
     start: int | None = None,
 ) -> Walk:
@@ -143,7 +126,7 @@ def walk_back(
         net: the network.
         points: which point each search node belongs to.
         rows: coefficients on the value at `start`.
-        lines: each search node's lines.
+        lines: each search node's lines over all its ReLU inputs (N, n).
         beta: what is added to the coefficient of each ReLU input: multiplier times the side of its split, an
             upper bound because the split makes the product 0 or more; None for none.
         start: position the rows are on; None for the logits.
@@ -152,7 +135,7 @@ def walk_back(
     start = len(graph.nodes) - 1 if start is None else start
     pending = {start: rows}
     constant = rows.new_zeros(rows.shape[:2])
-    error = constant
+    error = gamma(graph.width)
     met: dict[int, Tensor] = {}
     ordinal = sum(position <= start for position in graph.relus)
     for position in range(start, 0, -1):
@@ -166,7 +149,7 @@ def walk_back(
             positive = flat.clamp(min=0)
             if isinstance(node.op, Relu):
                 at = slice(*net.spans[ordinal])
-                lower, upper, above = (side[:, at] for side in lines)
+                lower, upper, above = (s[:, at] for s in (lines.lower, lines.upper, lines.intercept))
             else:
                 line = net.smooth[position]
                 lower, upper, above = (spread(s, points) for s in (line.lower, line.upper, line.intercept))
@@ -184,11 +167,11 @@ def walk_back(
         elif not isinstance(node.op, Input):
             if node.op.bias is not None:
                 constant = constant + a.flatten(2) @ node.op.bias.expand(node.shape).flatten()
-            if position in net.magnitude:
-                sizes = spread(net.magnitude[position], points)[:, :, None]
-                error = error + torch.matmul(a.flatten(2).abs(), sizes)[:, :, 0]
+            if position in net.sizes:
+                sizes = spread(net.sizes[position], points)[:, :, None]
+                constant = constant + error * torch.matmul(a.flatten(2).abs(), sizes)[:, :, 0]
             _add(pending, node.parents[0], node.op.adjoint(a.flatten(0, 1)).unflatten(0, a.shape[:2]))
-    return Walk(pending[0].flatten(2), constant, met, error * net.gamma)
+    return Walk(pending[0].flatten(2), constant, met)
 
 
 def walk_forth(
@@ -196,7 +179,7 @@ def walk_forth(
     points: Int[Tensor, " m"],
     x: Float[Tensor, "m d"],
     weight: Float[Tensor, " m"],
-    lines: Lines,
+    lines: Relaxation,
     met: dict[int, Tensor],
 ) -> tuple[Float[Tensor, "m c"], Float[Tensor, "m n"]]:
     """Derivatives of weight * (rows . (x / weight) + constant) of a walk of one row a node.
@@ -215,7 +198,7 @@ def walk_forth(
             if isinstance(node.op, Relu):
                 at = slice(*net.spans[ordinal])
                 inputs[:, at] = z
-                lower, upper, above = (side[:, at] for side in lines)
+                lower, upper, above = (s[:, at] for s in (lines.lower, lines.upper, lines.intercept))
                 low = z * lower
                 ordinal += 1
             else:

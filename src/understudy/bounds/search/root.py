@@ -13,17 +13,9 @@ from understudy.bounds.region import Region
 from understudy.bounds.rounding import CLOSED_FORM
 from understudy.bounds.search.branch import WEAK
 from understudy.bounds.search.joint import Space
-from understudy.bounds.search.net import net_of
 from understudy.bounds.search.nodes import Nodes
 from understudy.bounds.search.split import close, meet_odds, references
 from understudy.bounds.softmax import log_odds
-
-
-def space_of(teacher: Pass, student: Pass, region: Region) -> Space:
-    """Both networks over the region; its radius widened by the rounding of dot products with the middle."""
-    middle, teacher_net = region.middle, net_of(teacher)
-    widened = region.radius + teacher_net.gamma * (middle.abs() + region.radius)
-    return Space(teacher_net, net_of(student), region.center.flatten(1), middle, widened, region.eps)
 
 
 def flat_intervals(run: Pass) -> tuple[Tensor, Tensor]:
@@ -54,15 +46,15 @@ def roots(
     k = torch.arange(classes, device=device).repeat(2 * points)
     sign = torch.tensor([1, -1], device=device).repeat_interleave(classes).repeat(points)
     bound = (gaps.ways + CLOSED_FORM).nan_to_num(nan=1.0).clamp(0.0, 1.0).amin(1)[point, k]
-    sound = [d.teacher.flatten(1), d.student.flatten(1), *flat_intervals(teacher), *flat_intervals(student)]
+    low, high = (
+        torch.cat(ends, 1) for ends in zip(flat_intervals(teacher), flat_intervals(student), strict=True)
+    )
+    sound = [d.teacher.flatten(1), d.student.flatten(1), low, high]
     finite = torch.stack([one.isfinite().all(1) for one in sound]).all(0)
     wanted = (bound > floor[point]) & finite[point]
     rest = torch.zeros_like(floor).scatter_reduce(0, point[~wanted], bound[~wanted], "amax")
     point, k, sign, bound = point[wanted], k[wanted], sign[wanted], bound[wanted]
     up = sign > 0
-    low, high = (
-        torch.cat(ends, 1) for ends in zip(flat_intervals(teacher), flat_intervals(student), strict=True)
-    )
     margins = close(torch.where(up[:, None, None], d.student[point], d.teacher[point]))
     own_t, own_s = (torch.stack(log_odds(each), 2)[point, k] for each in (d.teacher, d.student))
     raised = torch.where(up[:, None], own_t, own_s)

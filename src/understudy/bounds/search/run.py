@@ -13,8 +13,10 @@ from understudy.attacks.ball import Ball
 from understudy.bounds.crown import Pass
 from understudy.bounds.pair import Gaps
 from understudy.bounds.region import Region
+from understudy.bounds.search.joint import Space
+from understudy.bounds.search.net import net_of
 from understudy.bounds.search.record import Record
-from understudy.bounds.search.root import roots, space_of
+from understudy.bounds.search.root import roots
 from understudy.bounds.search.search import Effort, Found, Search
 from understudy.bounds.search.twins import Twins
 from understudy.bounds.shared import Shared
@@ -56,7 +58,7 @@ def searched(
 
     With `record` everything is proved by the search itself, nothing by the fast bounds, and kept.
     """
-    space = space_of(start.teacher, start.student, start.region)
+    space = Space(net_of(start.teacher), net_of(start.student), start.region)
     upper = torch.ones_like(start.lower) if record else start.gaps.worst()[0]
     low, high = (side.flatten(1) for side in start.ball.box(start.points))
     found = Found(

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from understudy.bounds.search.branch import choose
-from understudy.bounds.search.joint import Parameters, Problem, Space, coarsened, descend, maximiser
+from understudy.bounds.search.joint import Parameters, Problem, Space, coarsened, descend
 from understudy.bounds.search.net import spread
 from understudy.bounds.search.nodes import Nodes, Pool
 from understudy.bounds.search.record import Record
@@ -128,7 +128,7 @@ class Search:
             own = torch.maximum(value.bound.nan_to_num(nan=1.0), target)
             self.record.prove(nodes, problem, parameters, own)
         low, high = (spread(side, nodes.point) for side in self.corners)
-        at = maximiser(self.space, nodes.point, value.guide)
+        at = problem.region.maximiser(value.guide)
         inside = torch.minimum(torch.maximum(at, low), high)
         chosen = choose(problem, parameters, value, inside)
         reached = chosen.reached.nan_to_num(nan=0.0)

@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from understudy.bounds.ops import Linear
-from understudy.bounds.search.joint import Space, lines_of, maximum
-from understudy.bounds.search.net import Lines, Net, walk_back
+from understudy.bounds.relax import Relaxation, relax_relu
+from understudy.bounds.search.joint import Space
+from understudy.bounds.search.net import Net, walk_back
 from understudy.bounds.search.nodes import LOWERED, MARGIN, RAISED, STUDENT, TEACHER, Nodes
 from understudy.bounds.search.record import Record
 from understudy.bounds.unit import unit_rows
@@ -124,7 +125,7 @@ def _layer(space: Space, net: Net, nodes: Nodes, index: Tensor, ordinal: int, sp
     position = net.before(ordinal)
     step = max(1, CHUNK // (2 * most * net.graph.width))
     for part, where, real in zip(index.split(step), chosen.split(step), valid.split(step), strict=True):
-        lines, _ = lines_of(nodes.low[part, span], nodes.high[part, span])
+        lines = relax_relu(nodes.low[part, span], nodes.high[part, span])
         begin, rows, constant = _unit(net, position, where - start)
         both = torch.cat([rows, -rows], 1)
         top = upper(space, net, nodes.point[part], both, lines, begin) + torch.cat([constant, -constant], 1)
@@ -153,7 +154,7 @@ def _margins(space: Space, net: Net, nodes: Nodes, index: Tensor, span: slice) -
     for part in index.split(step):
         m = nodes.reference[part]
         rows = eye[None] - eye[m][:, None]  # z_j - z_m; the row of m itself is 0
-        lines, _ = lines_of(nodes.low[part, span], nodes.high[part, span])
+        lines = relax_relu(nodes.low[part, span], nodes.high[part, span])
         top = upper(space, net, nodes.point[part], torch.cat([rows, -rows], 1), lines, None)
         high, low = top.chunk(2, 1)
         each = torch.arange(classes, device=part.device)[None]
@@ -166,8 +167,8 @@ def _margins(space: Space, net: Net, nodes: Nodes, index: Tensor, span: slice) -
 
 
 def upper(
-    space: Space, net: Net, points: Tensor, rows: Tensor, lines: Lines, start: int | None
+    space: Space, net: Net, points: Tensor, rows: Tensor, lines: Relaxation, start: int | None
 ) -> Float[Tensor, "m r"]:
     """Largest value of each row over each node's ball, rounding included."""
     walk = walk_back(net, points, rows, lines, None, start)
-    return walk.constant + walk.error + maximum(space, points, walk.rows)
+    return space.region.at(points).maximum(walk.rows, walk.constant)
