@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
+import understudy as us
+from understudy.auditing import examine
 from understudy.testing import tiny_conv, tiny_mlp
 
 
@@ -18,6 +23,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(f"tests skipped: {len(skipped)}, for want of data: {len(for_data)}")
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Small networks are slower on several threads, and their last digits depend on how many there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder of data sets that are not embedded: UNDERSTUDY_DATA, else ../shared/data; skips without one."""
@@ -26,6 +40,21 @@ def data_root() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data sets in {folder}: set UNDERSTUDY_DATA")
     return folder
+
+
+@pytest.fixture
+def short_attack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How hard EmpLB is searched is another test's matter; fixtures that last longer than a test search in full."""
+    short = functools.partial(examine.GapAttack, steps=6, restarts=1, classes=2)
+    monkeypatch.setattr(examine, "GapAttack", short)
+
+
+@pytest.fixture(scope="session")
+def digits_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of a small classifier of digits."""
+    place = tmp_path_factory.mktemp("digits") / "teacher"
+    us.train("digits", "mlp[24]", epochs=12, out=place, device="cpu")
+    return place
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import jaxtyping
 import pytest
-import torch
 
 import understudy as us
 from understudy.auditing import examine
@@ -26,11 +25,8 @@ Cli = Callable[..., Ended]
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _one_thread(one_thread: None) -> None:
+    """For every test of this folder."""
 
 
 @pytest.fixture(autouse=True)
@@ -58,10 +54,8 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture(scope="session")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("cli") / "teacher"
-    us.train("digits", "mlp[24]", epochs=12, out=place, device="cpu")
-    return place
+def teacher(digits_teacher: Path) -> Path:
+    return digits_teacher
 
 
 @pytest.fixture(scope="session")

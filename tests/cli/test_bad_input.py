@@ -29,6 +29,11 @@ def audit(teacher: object, student: object, *more: object) -> tuple[object, ...]
     return ("audit", "--teacher", teacher, "--student", student, "--data", "digits", "--points", 2, *more)
 
 
+def compare(teacher: object, *more: object) -> tuple[object, ...]:
+    return ("compare", "--teacher", teacher, "--model", "mlp", "--data", "digits", "--methods", "sd",
+            "--epochs", 1, *more)  # fmt: skip
+
+
 def assert_refused(cli: Cli, out: Path, arguments: tuple[object, ...], *said: str) -> str:
     """The one message; checks that nothing was left at `out` or beside it."""
     before = sorted(out.parent.rglob("*"))
@@ -114,21 +119,8 @@ def test_radii_that_cannot_be(
     assert_refused(cli, out, (*TRAIN, "--robust", "pgd", f"--eps={eps}"), said)
     assert_refused(cli, out, distill(teacher, f"--eps={eps}"), said)
     assert_refused(cli, out, audit(teacher, student, f"--eps=0,{eps}"), said)
-    compare = (
-        "compare",
-        "--teacher",
-        teacher,
-        "--model",
-        "mlp",
-        "--data",
-        "digits",
-        "--methods",
-        "sd",
-        "--epochs",
-        1,
-    )
-    assert_refused(cli, out, (*compare, f"--train-eps={eps}"), said)
-    assert_refused(cli, out, (*compare, f"--eps={eps}"), said)
+    assert_refused(cli, out, compare(teacher, f"--train-eps={eps}"), said)
+    assert_refused(cli, out, compare(teacher, f"--eps={eps}"), said)
 
 
 def test_numbers_that_cannot_be(cli: Cli, teacher: Path, student: Path, tmp_path: Path) -> None:
@@ -154,21 +146,8 @@ def test_numbers_that_cannot_be(cli: Cli, teacher: Path, student: Path, tmp_path
         (("--teacher-normalize", ".5:.5,.5"), "equally long"),
     ]:
         assert_refused(cli, out, audit(teacher, student, *more), said)
-    compare = (
-        "compare",
-        "--teacher",
-        teacher,
-        "--model",
-        "mlp",
-        "--data",
-        "digits",
-        "--methods",
-        "sd",
-        "--epochs",
-        1,
-    )
-    assert_refused(cli, out, (*compare, "--seeds", "a"), "whole numbers separated by commas, found 'a'")
-    assert_refused(cli, out, (*compare, "--seeds", "1,1"), "different numbers")
+    assert_refused(cli, out, compare(teacher, "--seeds", "a"), "whole numbers separated by commas, found 'a'")
+    assert_refused(cli, out, compare(teacher, "--seeds", "1,1"), "different numbers")
 
 
 class Bomb:

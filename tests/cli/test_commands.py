@@ -67,19 +67,8 @@ def test_resume_needs_no_other_option_and_takes_the_same_ones(
 
 
 def test_audit_and_report(cli: Cli, teacher: Path, student: Path, tmp_path: Path) -> None:
-    given = (
-        "audit",
-        "--teacher",
-        teacher,
-        "--student",
-        student,
-        "--data",
-        "digits",
-        "--points",
-        4,
-        "--start",
-        2,
-    )
+    given = ("audit", "--teacher", teacher, "--student", student, "--data", "digits",
+             "--points", 4, "--start", 2)  # fmt: skip
     done = cli(*given, "--eps", "0,1/255,.03", "--eps", "0.05", "--out", tmp_path / "a")
     assert done.code == 0
     assert done.err == ""
@@ -107,19 +96,8 @@ def test_audit_without_eps_takes_the_customary_grid(
 
 
 def test_the_gate(cli: Cli, teacher: Path, student: Path, tmp_path: Path) -> None:
-    given = (
-        "audit",
-        "--teacher",
-        teacher,
-        "--student",
-        student,
-        "--data",
-        "digits",
-        "--points",
-        4,
-        "--eps",
-        ".05",
-    )
+    given = ("audit", "--teacher", teacher, "--student", student, "--data", "digits",
+             "--points", 4, "--eps", ".05")  # fmt: skip
     assert cli(*given, "--fail-above", 1, "--out", tmp_path / "a").code == 0
     failed = cli(*given, "--fail-above", 0.001, "--out", tmp_path / "b")
     assert failed.code == 1
@@ -143,19 +121,8 @@ def test_bounds_that_contradict_each_other_end_with_3(
 
     real = PairBounds.bound
     monkeypatch.setattr(PairBounds, "bound", lambda *a, **k: [replace(b, upper=0.0) for b in real(*a, **k)])
-    given = (
-        "audit",
-        "--teacher",
-        teacher,
-        "--student",
-        student,
-        "--data",
-        "digits",
-        "--points",
-        3,
-        "--eps",
-        ".05",
-    )
+    given = ("audit", "--teacher", teacher, "--student", student, "--data", "digits",
+             "--points", 3, "--eps", ".05")  # fmt: skip
     done = cli(*given, "--fail-above", 0.5, "--out", tmp_path / "a")
     assert done.code == 3
     assert "contradict each other" in done.err

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 import jaxtyping
 import pytest
-import torch
 
 import understudy as us
-from understudy.auditing import examine
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _one_thread(one_thread: None) -> None:
+    """For every test of this folder."""
 
 
 @pytest.fixture(autouse=True)
-def _short_attack(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How hard EmpLB is searched is another test's matter; fixtures that last longer than a test search in full."""
-    short = functools.partial(examine.GapAttack, steps=6, restarts=1, classes=2)
-    monkeypatch.setattr(examine, "GapAttack", short)
+def _short_attack(short_attack: None) -> None:
+    """For every test of this folder."""
 
 
 @pytest.fixture(scope="session")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("shared") / "teacher"
-    us.train("digits", "mlp[24]", epochs=12, out=place, device="cpu")
-    return place
+def teacher(digits_teacher: Path) -> Path:
+    return digits_teacher
 
 
 @pytest.fixture(scope="session")
