@@ -10,11 +10,20 @@ from understudy.attacks.ball import Ball
 from understudy.bounds.crown import crown_pass
 from understudy.bounds.pair import crown_gaps
 from understudy.bounds.region import region
+from understudy.bounds.search import softmax
+from understudy.bounds.search.branch import best_cut, chord_gap
 from understudy.bounds.search.joint import Parameters, Problem, Space, coarsened, descend
 from understudy.bounds.search.net import net_of
 from understudy.bounds.search.nodes import Nodes, Pool
 from understudy.bounds.search.root import roots
-from understudy.bounds.search.softmax import ENUMERATED, chord, intercept, lse_box, sigmoid_intercept
+from understudy.bounds.search.softmax import (
+    ENUMERATED,
+    chord,
+    intercept,
+    lse_box,
+    sigmoid_intercept,
+    slopes,
+)
 from understudy.bounds.search.split import children, close
 from understudy.bounds.trace import trace
 
@@ -71,7 +80,8 @@ def loose(nodes: Nodes) -> Tensor:
 
 @torch.no_grad()
 @pytest.mark.parametrize("classes", [2, 3, 6, ENUMERATED + 4])
-def test_the_intercept_holds_on_the_whole_box(classes: int) -> None:
+def test_the_intercept_holds_on_the_whole_box(classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(softmax, "SOFT", 1e-12)
     generator = torch.Generator().manual_seed(classes)
     z = torch.randn(50, 40, classes, generator=generator, dtype=torch.float64) * 3
     margins = close((z[:, :, :, None] - z[:, :, None, :]).amax(1))
@@ -86,6 +96,56 @@ def test_the_intercept_holds_on_the_whole_box(classes: int) -> None:
     if classes - 2 <= ENUMERATED:  # the bound is attained there
         at = torch.cat([reached, reached.new_zeros(50, 1)], 1).logsumexp(1) - (v * reached).sum(1)
         assert torch.allclose(at, top, atol=1e-10)
+
+
+def test_an_intercepts_derivative_is_that_of_a_smoothed_maximum() -> None:
+    generator = torch.Generator().manual_seed(3)
+    upper = torch.rand(30, 5, 5, generator=generator, dtype=torch.float64) * 4
+    box = lse_box(upper, torch.zeros(30, dtype=torch.long), torch.ones(30, dtype=torch.long))
+    v = torch.rand(30, 3, generator=generator, dtype=torch.float64).requires_grad_()
+    corners = box.low[:, None] + softmax.vertices(3, (v.dtype, "cpu")) * (box.high - box.low)[:, None]
+    values = torch.cat([corners, corners.new_zeros(30, 8, 1)], 2).logsumexp(2) - (corners * v[:, None]).sum(2)
+    (smoothed,) = torch.autograd.grad(softmax.SOFT * (values / softmax.SOFT).logsumexp(1).sum(), v)
+    assert torch.allclose(intercept(box, v.detach())[1], -smoothed)
+
+
+def test_slopes_give_a_line_that_is_low_where_they_are_asked_to() -> None:
+    generator = torch.Generator().manual_seed(4)
+    z = torch.randn(40, 20, 6, generator=generator, dtype=torch.float64) * 3
+    upper = (z[:, :, :, None] - z[:, :, None, :]).amax(1)
+    box = lse_box(upper, torch.zeros(40, dtype=torch.long), torch.ones(40, dtype=torch.long))
+    d = box.low + (box.high - box.low) * torch.rand(40, 4, generator=generator, dtype=torch.float64)
+    v = slopes(box, d)
+    line = intercept(box, v)[0] + (v * d).sum(1)
+    rise = (box.high.exp() - box.low.exp()) / (box.high - box.low)
+    chords = (1 + (box.low.exp() + rise * (d - box.low)).sum(1)).log()
+    truth = torch.cat([d, d.new_zeros(40, 1)], 1).logsumexp(1)
+    assert (line >= truth).all()
+    assert (line <= chords + 1e-9).all()
+    none = lse_box(upper[:, :2, :2], torch.zeros(40, dtype=torch.long), torch.ones(40, dtype=torch.long))
+    assert slopes(none, d[:, :0]).shape == (40, 0)
+
+
+def test_a_cut_leaves_chords_that_are_near() -> None:
+    generator = torch.Generator().manual_seed(5)
+    low = -6 * torch.rand(30, 4, generator=generator, dtype=torch.float64)
+    high = low + 0.1 + 6 * torch.rand(30, 4, generator=generator, dtype=torch.float64)
+    rest = torch.randn(30, 4, generator=generator, dtype=torch.float64)
+    along = torch.linspace(0, 1, 4001, dtype=torch.float64)
+    d = low[..., None] + (high - low)[..., None] * along
+    curve = torch.logaddexp(rest[..., None], d)
+    chord_ = curve[..., :1] + (curve[..., -1:] - curve[..., :1]) * along
+    assert torch.allclose(chord_gap(low, high, rest), (chord_ - curve).amax(-1), atol=1e-6)
+    cut, share = best_cut(low, high, rest)
+    half = torch.maximum(chord_gap(low, cut, rest), chord_gap(cut, high, rest))
+    assert torch.allclose(1 - share, half / chord_gap(low, high, rest))
+    holds_zero = (low < 0) & (high > 0)
+    assert holds_zero.any()
+    assert (cut[holds_zero] == 0).all()
+    middle = (low + high) / 2
+    by_half = torch.maximum(chord_gap(low, middle, rest), chord_gap(middle, high, rest))
+    assert (half <= by_half + 1e-12)[~holds_zero].all()
+    assert (half < by_half - 1e-3)[~holds_zero].any()
 
 
 def test_the_sigmoids_line_holds_and_touches() -> None:
@@ -131,7 +191,8 @@ def test_a_target_shortens_soundly(start: tuple[Space, Nodes]) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("which", range(5), ids=["omega", "v", "theta", "alpha", "beta"])
-def test_derivatives_by_hand(start: tuple[Space, Nodes], which: int) -> None:
+def test_derivatives_by_hand(start: tuple[Space, Nodes], which: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(softmax, "SOFT", 1e-9)  # the intercept's own derivative
     space, nodes = start
     nodes = nodes.take(torch.arange(len(nodes)))
     generator = torch.Generator().manual_seed(which)
@@ -161,8 +222,8 @@ def test_derivatives_by_hand(start: tuple[Space, Nodes], which: int) -> None:
 def test_descent_never_ends_above_its_start(start: tuple[Space, Nodes]) -> None:
     space, nodes = start
     problem = Problem(space, nodes, loose(nodes))
-    before = problem.value(problem.start(), False).bound
-    after = problem.value(descend(problem, 20, 1.0), False).bound
+    before = problem.value(problem.start(), False).aim
+    after = problem.value(descend(problem, 20, 1.0), False).aim
     assert (after <= before + 1e-12).all()
     assert (after < before - 1e-4).any()
 

@@ -249,8 +249,13 @@ class Search:
                 states[up], states[neg] = sides
         for one_sign, net in ((1, self.nets[1]), (-1, self.nets[0])):
             at = np.flatnonzero((rebound & 4 > 0) & (sign == one_sign))
-            who, ref = np.repeat(np.arange(len(at)), size - 1), t.reference[ids[at]]
-            for one, two in ((ref[who], self.rivals[ref].ravel()), (self.rivals[ref].ravel(), ref[who])):
+            who, ref, k = (
+                np.repeat(np.arange(len(at)), size - 1),
+                t.reference[ids[at]],
+                t.label[t.query[ids[at]]],
+            )
+            others, rivals = self.rivals[ref].ravel(), self.rivals[k].ravel()
+            for one, two in ((ref[who], others), (others, ref[who]), (rivals, k[who])):
                 found = net.tops(len(net.nodes) - 1, who, net.lines(states[at]), one, two)
                 m[at[who], one, two] = np.minimum(m[at[who], one, two], found)
         at = np.flatnonzero((t.kind[ids] == 3) | (rebound & 4 > 0))

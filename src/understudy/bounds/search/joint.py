@@ -21,10 +21,15 @@ from understudy.bounds.search.softmax import (
     lse_box,
     reference_line,
     sigmoid_intercept,
+    slopes,
 )
 
 THETA = 4.0  # largest slope of a sigmoid's line, in units of its chord's; 0 is the rows apart
-RATES = (0.04, 0.02, 0.04, 0.08, 0.1)  # Adam's steps: omega, v, theta, lower slopes, multipliers
+RATES = (0.04, 0.02, 0.12, 0.08, 0.3)  # Adam's steps: omega, v, theta, lower slopes, multipliers
+NARROW, FASTEST = (
+    3.0,
+    10.0,
+)  # v of a margin with a range narrower than this moves faster, at most so many times
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +74,17 @@ class Value(NamedTuple):
     """One evaluation: the bound and the ends of t and r it proves, each (N,), and what it was made of."""
 
     bound: Float[Tensor, " m"]
+    aim: Float[Tensor, " m"]  # what descent lowers: the bound, were nothing known of t and r from older rows
     t_top: Float[Tensor, " m"]
     r_top: Float[Tensor, " m"]
-    weights: tuple[Tensor, Tensor]  # what one unit of the teacher's row, of the student's row is worth
+    held: tuple[
+        Tensor, Tensor
+    ]  # what one unit of the teacher's, of the student's row is worth in the joint row
+    alone: tuple[Tensor, Tensor]  # and in the row by itself, which reaches its maximum elsewhere
     met: tuple[dict[int, Tensor], dict[int, Tensor]]
     lines: tuple[Relaxation, Relaxation]
-    guide: Float[Tensor, "m d"]  # the row whose maximiser tells where the bound is loose
+    rows: tuple[Tensor, Tensor]  # each network's row
+    guide: Float[Tensor, "m d"]  # the joint row, or where the rows apart are lower, their sum
     c_top: Float[Tensor, " m"]
     q: Float[Tensor, "m 2"]
     tops: tuple[Tensor, Tensor]  # B of both sigmoids, of t and of r
@@ -124,7 +134,16 @@ class Problem:
         """The parameters the nodes came with."""
         n = self.nodes
         theta = torch.where(n.q < 0, 1.0, (n.q / self.chords.clamp(min=1e-12)).clamp(0.0, THETA))
-        return Parameters(n.omega, n.v.gather(1, self.box.others), theta, n.alpha, n.beta)
+        return Parameters(n.omega, self._slopes(), theta, n.alpha, n.beta)
+
+    def _slopes(self) -> Tensor:
+        """The nodes' own v, or what the present box suggests if that line is lower where it matters."""
+        box, n = self.box, self.nodes
+        d = n.near.gather(1, box.others) - n.near.gather(1, n.reference[:, None])
+        d = torch.minimum(torch.maximum(d, box.low), box.high)
+        own, new = n.v.gather(1, box.others), slopes(box, d)
+        at_own, at_new = (intercept(box, v)[0] + (v * d).sum(1) for v in (own, new))
+        return torch.where((at_new < at_own)[:, None], new, own)
 
     def swap(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """(raised, lowered) as (teacher, student), or the other way round."""
@@ -166,21 +185,22 @@ class Problem:
         # descent follows the lower of the joint row and the rows apart as they are, whatever older ranges of t and
         # r say: those can only be improved on by a row that gets better
         line_t, line_r = top_t + const_t, top_r + const_r
-        apart = line_t.sigmoid() - (-line_r).sigmoid() < joint
-        slopes = self.swap(
+        alone = line_t.sigmoid() - (-line_r).sigmoid()
+        apart = alone < joint
+        steep = self.swap(
             torch.where(apart, line_t.sigmoid() * (-line_t).sigmoid(), slope_t),
             torch.where(apart, line_r.sigmoid() * (-line_r).sigmoid(), slope_r),
         )
         held = [torch.where(apart, 0.0, each) for each in q_net]
-        weights = (held[0] + slopes[0], held[1] + slopes[1])
-        guide = torch.where(apart[:, None], slopes[0][:, None] * rows[0] + slopes[1][:, None] * rows[1], both)
+        weights = (held[0] + steep[0], held[1] + steep[1])
+        guide = torch.where(apart[:, None], steep[0][:, None] * rows[0] + steep[1][:, None] * rows[1], both)
         gradients = None
         if derive:
             at = self.region.maximiser(both)
             z, by_alpha, by_beta = [], [], []
             for i, net in enumerate(self.nets):
                 own = self.region.maximiser(rows[i])
-                x = held[i][:, None] * at + slopes[i][:, None] * own
+                x = held[i][:, None] * at + steep[i][:, None] * own
                 logits, inputs = walk_forth(net, points, x, weights[i], lines[i], met[i])
                 z.append(logits)
                 coefficients = net.flat(met[i], inputs)
@@ -200,20 +220,22 @@ class Problem:
                 torch.cat(by_beta, 1),
             )
         return Value(
-            bound, t_top, r_top, weights, (met[0], met[1]), (lines[0], lines[1]),
-            guide, c_top, q, (b_t, b_r), (torch.minimum(t_low, t_top), torch.minimum(r_low, r_top)), gradients,
+            bound, torch.minimum(joint, alone), t_top, r_top, (held[0], held[1]), steep, (met[0], met[1]),
+            (lines[0], lines[1]), (rows[0], rows[1]), guide, c_top, q, (b_t, b_r),
+            (torch.minimum(t_low, t_top), torch.minimum(r_low, r_top)), gradients,
         )  # fmt: skip
 
 
 def descend(problem: Problem, steps: int, rate: float, start: Parameters | None = None) -> Parameters:
-    """Adam from `start`, or the nodes' own parameters; per node those with the lowest bound seen."""
+    """Adam from `start`, or the nodes' own parameters; per node those with the lowest aim seen."""
     now = (start or problem.start()).map(torch.clone)
     moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in now]
+    faster = (NARROW / (problem.box.high - problem.box.low).clamp(min=1e-3)).clamp(1.0, FASTEST)
     best, lowest = now, problem.nodes.bound.new_full((len(problem.nodes),), torch.inf)
     for step in range(1, steps + 1):
         value = problem.value(now, True)
-        better = value.bound < lowest
-        lowest = torch.where(better, value.bound, lowest)
+        better = value.aim < lowest
+        lowest = torch.where(better, value.aim, lowest)
         best = (
             now if step == 1 else Parameters(*(_chosen(better, p, b) for p, b in zip(now, best, strict=True)))
         )
@@ -223,7 +245,8 @@ def descend(problem: Problem, steps: int, rate: float, start: Parameters | None 
             first.lerp_(g, 0.1)
             second.mul_(0.99).addcmul_(g, g, value=0.01)
             scale = (second / (1 - 0.99**step)).sqrt_().add_(1e-12)
-            moved.append(torch.addcdiv(p, first, scale, value=-rate * speed / (1 - 0.9**step)))
+            ahead = first * faster if p is now.v else first
+            moved.append(torch.addcdiv(p, ahead, scale, value=-rate * speed / (1 - 0.9**step)))
         now = Parameters(
             moved[0],
             moved[1],
@@ -232,7 +255,7 @@ def descend(problem: Problem, steps: int, rate: float, start: Parameters | None 
             moved[4].clamp_(min=0.0),
         )
     final = problem.value(now, False)
-    better = final.bound < lowest
+    better = final.aim < lowest
     best = Parameters(*(_chosen(better, p, b) for p, b in zip(now, best, strict=True)))
     return best.map(lambda p: p.nan_to_num(0.0))
 

@@ -26,6 +26,7 @@ class Nodes:
         reference: the rival m.
         omega, v, q, alpha, beta: free parameters; v by class, q the slopes of t and r (-1 where they are still
             their chords), beta >= 0 by ReLU.
+        near: logits of the lowered network where its row is largest: where a line above its log-sum-exp should be low.
         choice: what to split next: kind, ReLU or class, other class; cut: where.
         weak: ReLU inputs whose relaxation costs most, to be bounded anew (N, R), -1 for none.
         serial: the node's number in the record of the search, -1 without one.
@@ -47,6 +48,7 @@ class Nodes:
     q: Float[Tensor, "m 2"]
     alpha: Float[Tensor, "m n"]
     beta: Float[Tensor, "m n"]
+    near: Float[Tensor, "m c"]
     choice: Int[Tensor, "m 3"]
     cut: Float[Tensor, " m"]
     weak: Int[Tensor, "m r"]

@@ -72,6 +72,7 @@ def roots(
         v=torch.where(up[:, None], logits_s, logits_t).scatter(1, k[:, None], -torch.inf).softmax(1),
         q=torch.full((len(k), 2), -1.0, dtype=dtype, device=device),
         alpha=(high > -low).to(dtype)[point], beta=torch.zeros(len(k), n, dtype=dtype, device=device),
+        near=torch.where(up[:, None], logits_s, logits_t),
         choice=torch.zeros(len(k), 3, dtype=torch.long, device=device), cut=torch.zeros_like(bound),
         weak=torch.full((len(k), min(WEAK, n)), -1, device=device),
         serial=torch.full_like(k, -1),

@@ -143,6 +143,7 @@ class Search:
         nodes.v = torch.zeros_like(nodes.v).scatter_(1, problem.box.others, v)
         nodes.v.scatter_(1, nodes.reference[:, None], 1 - v.sum(1, keepdim=True))
         nodes.choice, nodes.cut, nodes.weak = chosen.choice, chosen.cut, chosen.weak
+        nodes.near = chosen.near
         self._reach(nodes, reached, inside)
         spent = nodes.take(~chosen.useful)  # no relaxation has any slack left: splitting changes nothing
         self.closed.scatter_reduce_(0, spent.point, spent.bound, "amax")

@@ -17,6 +17,7 @@ from torch import Tensor
 from understudy.bounds.softmax import sigmoid_difference
 
 ENUMERATED = 10  # free rivals up to which all vertices of their box are looked at
+SOFT = 0.03  # how far below the largest, in units of t, a vertex still counts in an intercept's derivative
 ULPS = 64 * 2.0**-53  # relative slack for exp, log and short sums
 
 
@@ -70,19 +71,32 @@ def lse_box(margins: Float[Tensor, "m c c"], k: Int[Tensor, " m"], reference: In
     return Lse(others, low, high, corners)
 
 
+def slopes(box: Lse, d: Float[Tensor, "m r"]) -> Float[Tensor, "m r"]:
+    """Slopes v whose line is low near a `d` of the box: every exponential by its chord, their log by its tangent."""
+    shift = torch.cat([box.high, d.new_zeros(len(d), 1)], 1).amax(1, keepdim=True)
+    low, high, width = (box.low - shift).exp(), (box.high - shift).exp(), box.high - box.low
+    rise = torch.where(width > 1e-6, (high - low) / width.clamp(min=1e-6), high)
+    total = (-shift).exp() + (low + rise * (d - box.low)).sum(1, keepdim=True)
+    return rise / total
+
+
 def intercept(box: Lse, v: Float[Tensor, "m r"]) -> tuple[Float[Tensor, " m"], Float[Tensor, "m r"]]:
-    """c(v) >= LSE(0, d) - v . d on the box, and the d where it is reached: minus the derivative by v."""
+    """c(v) >= LSE(0, d) - v . d on the box, and where it is nearly reached, which is minus its derivative by v.
+
+    The vertices near the largest count by how near they are: the derivative at the largest alone jumps.
+    """
     count = box.others.shape[1]
     if count <= ENUMERATED:
         pattern = vertices(count, (v.dtype, str(v.device)))
         width = box.high - box.low
         at_low = (v * box.low).sum(1, keepdim=True)
         values = box.corners - at_low - (v * width) @ pattern.T
-        top, place = values.max(1)
+        top = values.amax(1)
         slack = ULPS * (
             box.corners.abs().amax(1) + (v.abs() * torch.maximum(box.low.abs(), box.high.abs())).sum(1)
         )
-        return top + slack, box.low + pattern[place] * width
+        near = ((values - top[:, None]) / SOFT).softmax(1)
+        return top + slack, box.low + (near @ pattern) * width
     # for every Y > 0, log s <= log Y - 1 + s / Y; what is left is a sum of convex functions of one d each
     scale = box.corners[:, :, None]
     ends = torch.stack([box.low, box.high], 0)[:, :, None]

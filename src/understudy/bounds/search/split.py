@@ -14,6 +14,7 @@ from understudy.bounds.search.nodes import LOWERED, MARGIN, RAISED, STUDENT, TEA
 from understudy.bounds.search.record import Record
 from understudy.bounds.unit import unit_rows
 
+RIVALS = 5  # of the lowered network, those with the highest bounds, whose margins are bounded anew
 CLOSED = 32  # classes up to which margins are closed: a step a class over all pairs
 CHUNK = 2**20  # numbers in the rows walked back at once
 SLACK = 1e-9  # an interval this much inside out is empty: more than any rounding error of its ends
@@ -147,23 +148,20 @@ def _unit(net: Net, position: int, where: Tensor) -> tuple[int, Tensor, Tensor]:
 
 
 def _margins(space: Space, net: Net, nodes: Nodes, index: Tensor, span: slice) -> None:
-    """Bound z_j - z_m and z_m - z_j anew, m being the reference, at the nodes `index`."""
-    classes = space.classes
-    eye = torch.eye(classes, dtype=net.graph.dtype, device=net.graph.device)
-    step = max(1, CHUNK // (2 * classes * net.graph.width))
+    """Bound z_j - z_m, z_m - z_j and z_j - z_k of the likeliest rivals j anew at the nodes `index`; m the reference."""
+    eye = torch.eye(space.classes, dtype=net.graph.dtype, device=net.graph.device)
+    count = min(RIVALS, space.classes - 1)
+    step = max(1, CHUNK // (3 * count * net.graph.width))
     for part in index.split(step):
-        m = nodes.reference[part]
-        rows = eye[None] - eye[m][:, None]  # z_j - z_m; the row of m itself is 0
+        here, m, k = part[:, None], nodes.reference[part, None], nodes.k[part, None]
+        over_k = nodes.margins[part].gather(2, k[:, :, None].expand(-1, space.classes, 1))[:, :, 0]
+        rivals = over_k.scatter(1, k, -torch.inf).topk(count, 1).indices
+        over_m = eye[rivals] - eye[m]
+        rows = torch.cat([over_m, -over_m, eye[rivals] - eye[k]], 1)
         lines = relax_relu(nodes.low[part, span], nodes.high[part, span])
-        top = upper(space, net, nodes.point[part], torch.cat([rows, -rows], 1), lines, None)
-        high, low = top.chunk(2, 1)
-        each = torch.arange(classes, device=part.device)[None]
-        nodes.margins[part[:, None], each, m[:, None]] = torch.minimum(
-            nodes.margins[part[:, None], each, m[:, None]], high
-        )
-        nodes.margins[part[:, None], m[:, None], each] = torch.minimum(
-            nodes.margins[part[:, None], m[:, None], each], low
-        )
+        tops = upper(space, net, nodes.point[part], rows, lines, None).chunk(3, 1)
+        for top, one, two in zip(tops, (rivals, m, rivals), (m, rivals, k), strict=True):
+            nodes.margins[here, one, two] = torch.minimum(nodes.margins[here, one, two], top)
 
 
 def upper(
