@@ -105,7 +105,8 @@ def test_an_intercepts_derivative_is_that_of_a_smoothed_maximum() -> None:
     v = torch.rand(30, 3, generator=generator, dtype=torch.float64).requires_grad_()
     corners = box.low[:, None] + softmax.vertices(3, (v.dtype, "cpu")) * (box.high - box.low)[:, None]
     values = torch.cat([corners, corners.new_zeros(30, 8, 1)], 2).logsumexp(2) - (corners * v[:, None]).sum(2)
-    (smoothed,) = torch.autograd.grad(softmax.SOFT * (values / softmax.SOFT).logsumexp(1).sum(), v)
+    width = softmax.SOFT * (values.amax(1) - values.mean(1)).detach()
+    (smoothed,) = torch.autograd.grad((width * (values / width[:, None]).logsumexp(1)).sum(), v)
     assert torch.allclose(intercept(box, v.detach())[1], -smoothed)
 
 

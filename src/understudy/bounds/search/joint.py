@@ -25,11 +25,7 @@ from understudy.bounds.search.softmax import (
 )
 
 THETA = 4.0  # largest slope of a sigmoid's line, in units of its chord's; 0 is the rows apart
-RATES = (0.04, 0.02, 0.12, 0.08, 0.3)  # Adam's steps: omega, v, theta, lower slopes, multipliers
-NARROW, FASTEST = (
-    3.0,
-    10.0,
-)  # v of a margin with a range narrower than this moves faster, at most so many times
+RATES = (0.04, 0.02, 0.08, 0.08, 0.2)  # Adam's steps: omega, v, theta, lower slopes, multipliers
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,7 +226,6 @@ def descend(problem: Problem, steps: int, rate: float, start: Parameters | None 
     """Adam from `start`, or the nodes' own parameters; per node those with the lowest aim seen."""
     now = (start or problem.start()).map(torch.clone)
     moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in now]
-    faster = (NARROW / (problem.box.high - problem.box.low).clamp(min=1e-3)).clamp(1.0, FASTEST)
     best, lowest = now, problem.nodes.bound.new_full((len(problem.nodes),), torch.inf)
     for step in range(1, steps + 1):
         value = problem.value(now, True)
@@ -245,8 +240,7 @@ def descend(problem: Problem, steps: int, rate: float, start: Parameters | None 
             first.lerp_(g, 0.1)
             second.mul_(0.99).addcmul_(g, g, value=0.01)
             scale = (second / (1 - 0.99**step)).sqrt_().add_(1e-12)
-            ahead = first * faster if p is now.v else first
-            moved.append(torch.addcdiv(p, ahead, scale, value=-rate * speed / (1 - 0.9**step)))
+            moved.append(torch.addcdiv(p, first, scale, value=-rate * speed / (1 - 0.9**step)))
         now = Parameters(
             moved[0],
             moved[1],

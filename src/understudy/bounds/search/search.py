@@ -17,7 +17,7 @@ from understudy.bounds.search.record import Record
 from understudy.bounds.search.split import children
 from understudy.bounds.search.twins import Twins
 
-POLISH, POLISHING = (1.0, 0.3, 0.1, 0.03), 10  # rates, and steps of each
+POLISH, POLISHING = (1.0, 0.3, 0.1, 0.03), 4  # rates, and steps of each
 
 
 @dataclass(frozen=True)

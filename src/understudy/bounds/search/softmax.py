@@ -17,7 +17,7 @@ from torch import Tensor
 from understudy.bounds.softmax import sigmoid_difference
 
 ENUMERATED = 10  # free rivals up to which all vertices of their box are looked at
-SOFT = 0.03  # how far below the largest, in units of t, a vertex still counts in an intercept's derivative
+SOFT = 0.1  # how far below the largest a vertex still counts in an intercept's derivative, in units of their mean
 ULPS = 64 * 2.0**-53  # relative slack for exp, log and short sums
 
 
@@ -95,7 +95,8 @@ def intercept(box: Lse, v: Float[Tensor, "m r"]) -> tuple[Float[Tensor, " m"], F
         slack = ULPS * (
             box.corners.abs().amax(1) + (v.abs() * torch.maximum(box.low.abs(), box.high.abs())).sum(1)
         )
-        near = ((values - top[:, None]) / SOFT).softmax(1)
+        below = values - top[:, None]
+        near = (below / (SOFT * -below.mean(1, keepdim=True)).clamp(min=1e-30)).softmax(1)
         return top + slack, box.low + (near @ pattern) * width
     # for every Y > 0, log s <= log Y - 1 + s / Y; what is left is a sum of convex functions of one d each
     scale = box.corners[:, :, None]
