@@ -54,9 +54,10 @@ def reliability(title: str, series: Sequence[BinSeries], x_label: str, y_label: 
 
     `kind`: "diagonal" draws what was observed against mean confidence, "deviation" their difference around 0
     (several methods would hide each other on the diagonal), "share" what was observed as a percentage.
-    With several series bins of fewer than `LEAST` points are left out.
+    With several series bins of fewer than `LEAST` points are left out, unless there are no others.
     """
-    least = 1 if len(series) == 1 else LEAST
+    enough = len(series) > 1 and any(one.count >= LEAST for s in series for one in s.bins)
+    least = LEAST if enough else 1
     known = [(s, _known([one for one in s.bins if one.count >= least], kind)) for s in series]
     reach = (
         max((abs(y) for _, bins in known for _, y, _ in bins), default=0.1) if kind == "deviation" else 1.0
