@@ -15,10 +15,8 @@ from understudy.bounds.search.nodes import MARGIN, RAISED, STUDENT, TEACHER
 WEAK = 24  # ReLU inputs a node whose intervals are bounded anew after a split below them
 NEVER_NOTHING, WIDE = 1e-12, 1e-6  # score of what is open without slack; margins wider than this are open
 ODDS_SHARE = 0.005  # a sigmoid's slack counts this much
-MANY, LEAST = (
-    40,
-    0.1,
-)  # a margin's slack counts in full beside so many open ReLUs of its network, less beside fewer
+# a margin's slack counts in full beside MANY open ReLUs of its network, by LEAST and more beside fewer
+MANY, LEAST = 20, 0.1
 CUTS = torch.arange(1, 8) / 8  # where in its range a margin may be cut
 
 
