@@ -49,3 +49,13 @@ def test_public_names_all_resolve() -> None:
     from_star: dict[str, object] = {}
     exec("from understudy import *", from_star)
     assert set(us.__all__) - {"__version__"} <= set(from_star)
+
+
+def test_the_checker_of_certificates_runs_without_the_engine() -> None:
+    said = _python(
+        "import sys\n"
+        "import understudy.bounds.checker.verify, understudy.bounds.checker.exact\n"
+        "ours = {m for m in sys.modules if m.startswith('understudy') and 'checker' not in m}\n"
+        "print('torch' in sys.modules, sorted(ours))\n"
+    )
+    assert said == "False ['understudy', 'understudy.bounds', 'understudy.version']\n"

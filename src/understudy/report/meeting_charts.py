@@ -82,7 +82,8 @@ def gap_over_time(title: str, histories: Sequence[History]) -> Markup:
     highest = max(gap.values[0] for gap in gaps)
     top = _top(highest)
     frame = Frame((math.log10(first), math.log10(last)), (0.0, top))
-    marks: list[str] = [axes(frame, _decades(first, last), _ticks(top), "seconds into a point’s search", "upper − lower")]
+    said = ("seconds into a point’s search", "upper − lower")
+    marks: list[str] = [axes(frame, _decades(first, last), _ticks(top), *said)]
     for gap in gaps[:: every(len(gaps))]:
         marks.append(line(frame, gap.steps(first, last), "s0 faint"))
     times = [first * (last / first) ** (k / (TICKS - 1)) for k in range(TICKS)]
