@@ -27,17 +27,17 @@ def gradient(student: Tensor, indices: Tensor, w: Tensor, temperature: float = 1
     return student.grad
 
 
-def close(found: Tensor, *expected: float) -> None:
+def assert_close(found: Tensor, *expected: float) -> None:
     torch.testing.assert_close(found.flatten(), torch.tensor(expected, dtype=found.dtype), rtol=0, atol=6e-7)
 
 
 def test_the_worked_number() -> None:
     drawn = (torch.tensor([[0, 1, 2]]), torch.tensor([[0.6, 0.2, 0.2]], dtype=torch.float64))
-    close(sparse_cross_entropy(X, *drawn), 1.145311)
-    close(sparse_kl(X, *drawn), 0.195041)
-    close(sparse_kl(X, ALL, T), 0.063191)
-    close(gradient(X, ALL, T), -0.087414, -0.049754, 0.035387, 0.101782)
-    close(gradient(X, ALL[:, :2], T[:, :2]), -0.169931, -0.099803, 0.148309, 0.121425)
+    assert_close(sparse_cross_entropy(X, *drawn), 1.145311)
+    assert_close(sparse_kl(X, *drawn), 0.195041)
+    assert_close(sparse_kl(X, ALL, T), 0.063191)
+    assert_close(gradient(X, ALL, T), -0.087414, -0.049754, 0.035387, 0.101782)
+    assert_close(gradient(X, ALL[:, :2], T[:, :2]), -0.169931, -0.099803, 0.148309, 0.121425)
 
 
 def test_the_fixed_point_of_top_k_is_the_renormalised_head() -> None:

@@ -136,7 +136,7 @@ def test_an_error_of_the_teacher_or_ctrl_c_keeps_what_was_written(
     assert answers.asked == ALL
 
 
-def write_until_full(folder: Path, identity: Any, answers: Any) -> None:
+def check_write_until_full(folder: Path, identity: Any, answers: Any) -> None:
     with pytest.raises(InputError, match=r"shard-000002.bin: .*the same call goes on from them"):
         write_store(folder, identity(), Sampled(5), answers, shard_units=30)
     assert sorted(contents(folder)) == ["shard-000000.bin", "shard-000001.bin", UNDER_WAY]
@@ -144,7 +144,7 @@ def write_until_full(folder: Path, identity: Any, answers: Any) -> None:
         open_store(folder, identity())
 
 
-def go_on(folder: Path, identity: Any, answers: Any) -> None:
+def check_it_goes_on(folder: Path, identity: Any, answers: Any) -> None:
     write_store(folder, identity(), Sampled(5), answers, shard_units=30)
     assert answers.asked == [*ALL[:3], *ALL[2:]]
     assert len(open_store(folder, identity())) == 100
@@ -164,8 +164,8 @@ def test_a_full_disk_leaves_nothing_that_looks_complete(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        write_until_full(tmp_path, identity, answers)
-    go_on(tmp_path, identity, answers)
+        check_write_until_full(tmp_path, identity, answers)
+    check_it_goes_on(tmp_path, identity, answers)
 
 
 def test_a_limit_of_the_system_on_files_is_met_in_the_same_way(

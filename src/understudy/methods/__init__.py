@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -21,6 +22,11 @@ CATALOGUE: dict[str, str] = {
     "ce": "understudy.methods.robust.ce:CE",
     "at": "understudy.methods.robust.at:AT",
     "trades": "understudy.methods.robust.trades:TRADES",
+    "rkd": "understudy.methods.relations.rkd:RKD",
+    "pld": "understudy.methods.logits.pld:PLD",
+    "sinkd": "understudy.methods.transport.sinkd:SinKD",
+    "ps_kd": "understudy.methods.memory.ps_kd:PSKD",
+    "fitnets": "understudy.methods.features.fitnets:FitNets",
 }
 ALIASES: dict[str, str] = {"sd": "kd", "fd": "faithful_kd", "pgd": "at", "none": "ce"}
 
@@ -52,7 +58,15 @@ def make_method(name: str, options: dict[str, str] | None = None) -> Any:
     Raises:
         InputError: no such method or field, or a value of the wrong type or out of range.
     """
-    kind = method_class(name)
+    return from_text(method_class(name), name, options)
+
+
+def from_text(kind: type[Any], name: str, options: Mapping[str, str] | None) -> Any:
+    """An object of a dataclass, with fields set from text; `name` is what messages call it.
+
+    Raises:
+        InputError: no such field, a value of the wrong type or out of range, or a field without a value.
+    """
     hints = typing.get_type_hints(kind)
     known = [f.name for f in fields(kind)]
     changes = {}
@@ -62,7 +76,7 @@ def make_method(name: str, options: dict[str, str] | None = None) -> Any:
         changes[field] = parse_value(f"{name}.{field}", text, hints[field])
     bare = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
     if missing := [field for field in bare if field not in changes]:
-        raise InputError(f"method {name} has no default for {', '.join(missing)}: set it")
+        raise InputError(f"{name} has no default for {', '.join(missing)}: set it")
     return kind(**changes)
 
 

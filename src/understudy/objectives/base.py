@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from understudy.data.batch import CLEAN, Batch
 from understudy.errors import InputError
 from understudy.models.outputs import Outputs
 from understudy.sources.base import AsIs, Source
 
-ZeroWhen = Literal["equal", "equal views", "right label", "least"]
+ZeroWhen = Literal["equal", "equal views", "right label", "least", "elsewhere"]
+EMBEDDING = "embedding"  # the feature that every classifier has: what enters its last linear layer
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,12 @@ class Needs:
     Attributes:
         student, teacher: names of the views each model must answer; an empty `teacher` needs no teacher.
         labels: whether true labels are needed.
-        features: names of the taps it reads.
+        features: names of the taps it reads; "embedding" is what enters the last linear layer, unless the taps
+            name another place.
         whole_batch: whether its values relate examples to one another (micro-batches would change it).
+        memory: whether it reads `batch.past`, what its `remember` noted when an example was last seen.
+        auxiliary: whether it reads `batch.auxiliary`, the networks that its `build` gave.
+        places: feature -> (teacher's layer, student's layer), where the taps given do not name it.
     """
 
     student: tuple[str, ...] = (CLEAN,)
@@ -38,6 +43,9 @@ class Needs:
     labels: bool = False
     features: tuple[str, ...] = ()
     whole_batch: bool = False
+    memory: bool = False
+    auxiliary: bool = False
+    places: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def __or__(self, other: Needs) -> Needs:
         def union(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
@@ -49,6 +57,9 @@ class Needs:
             labels=self.labels or other.labels,
             features=union(self.features, other.features),
             whole_batch=self.whole_batch or other.whole_batch,
+            memory=self.memory or other.memory,
+            auxiliary=self.auxiliary or other.auxiliary,
+            places={**other.places, **self.places},
         )
 
 
@@ -58,7 +69,8 @@ class Objective(ABC):
     Traits, which say what `understudy.testing.check_method` holds the objective to:
         zero_when: term -> when it is 0: "equal" (student and teacher give the same answers on every view; the
             default), "equal views" (and every view is the same), "right label" (the student is certain of the
-            true label), or "least" (never stated, but lowest where student and teacher are equal).
+            true label), "least" (never stated, but lowest where student and teacher are equal), or "elsewhere"
+            (lowest where the student's answers are those that `rest` gives).
         held: term -> the student's views that are a target there: no gradient flows to them.
     """
 
@@ -77,6 +89,22 @@ class Objective(ABC):
     def source(self, low: float, high: float) -> Source:
         """What the student is shown, given the data's valid range."""
         return AsIs()
+
+    def remember(self, student: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        """With `needs.memory`: what to note of each example, by name, (B, ...) each. Called once a batch."""
+        return {}
+
+    def build(self, student: Outputs, teacher: Outputs) -> nn.Module:
+        """With `needs.auxiliary`: new networks of its own, given two examples' answers, without gradient.
+
+        Called once, in front of the first batch, with torch's global generator seeded; what it gives comes back as
+        `batch.auxiliary`, is trained by the student's optimiser and saved in checkpoints, never with the student.
+        """
+        raise InputError(f"{type(self).__name__} needs networks of its own: define `build`")
+
+    def rest(self, term: str, teacher: Outputs, batch: Batch) -> Tensor:
+        """The student's logits (B, C) at which a term of the trait "elsewhere" is lowest, for the battery."""
+        raise InputError(f"{type(self).__name__} does not say where term {term!r} is lowest: define `rest`")
 
     def __add__(self, other: Objective) -> Sum:
         left = self.parts if isinstance(self, Sum) else ((1.0, self),)
@@ -107,8 +135,10 @@ class Sum(Objective):
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
         """The parts' terms, scaled; a name that occurs twice gets a number."""
         found: dict[str, Tensor] = {}
-        for weight, part in self.parts:
-            for name, values in part.terms(student, teacher, batch).items():
+        for i, (weight, part) in enumerate(self.parts):
+            own = batch.auxiliary[i] if isinstance(batch.auxiliary, nn.ModuleList) else batch.auxiliary
+            seen = replace(batch, auxiliary=own) if own is not batch.auxiliary else batch
+            for name, values in part.terms(student, teacher, seen).items():
                 key, count = name, 2
                 while key in found:
                     key, count = f"{name}_{count}", count + 1
@@ -121,6 +151,24 @@ class Sum(Objective):
         if any(s != special[0] for s in special[1:]):
             raise InputError("two objectives in this sum each bring a source of their own; use one of them")
         return special[0] if special else AsIs()
+
+    def build(self, student: Outputs, teacher: Outputs) -> nn.Module:
+        """The parts' networks, one a part."""
+        return nn.ModuleList(
+            part.build(student, teacher) if part.needs.auxiliary else nn.Identity() for _, part in self.parts
+        )
+
+    def remember(self, student: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        """All that the parts note; a name that two of them use is refused."""
+        found: dict[str, Tensor] = {}
+        for _, part in self.parts:
+            noted = part.remember(student, batch)
+            if twice := sorted(found.keys() & noted.keys()):
+                raise InputError(
+                    f"two objectives in this sum remember {twice} of each example; use one of them"
+                )
+            found.update(noted)
+        return found
 
 
 def describe(objective: Objective) -> dict[str, object]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import get_args
 
 import torch
 
 from understudy.models.taps import resolve, shapes_of
-from understudy.objectives.base import Needs, Objective
+from understudy.objectives.base import Needs, Objective, ZeroWhen
 from understudy.testing.models import TINY_SHAPE, tiny_conv
 from understudy.testing.scene import Scene, hold, make_scene
 
@@ -51,11 +52,25 @@ class Case:
         return type(self.objective).__name__
 
     def scene(self, progress: float = 0.9, *, rows: int = 6, scale: float = 2.0, shift: int = 0) -> Scene:
-        """Random answers; the same ones for the same arguments."""
-        return make_scene(
-            self.needs, self.classes, self.shapes,
-            rows=rows, seed=1000 * self.seed + shift, scale=scale, progress=progress,
-        )  # fmt: skip
+        """Random answers; the same ones for the same arguments. In the second half examples have a past."""
+
+        def made(shift: int) -> Scene:
+            return make_scene(
+                self.needs, self.classes, self.shapes,
+                rows=rows, seed=1000 * self.seed + shift, scale=scale, progress=progress,
+            )  # fmt: skip
+
+        scene = made(shift)
+        if self.needs.auxiliary:
+            student, teacher, _ = scene.to(torch.float32).arguments()
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.seed)
+                built = self.objective.build(student, teacher).double().eval().requires_grad_(False)
+            scene = replace(scene, auxiliary=built)
+        if not self.needs.memory or progress < 0.5:
+            return scene
+        before, _, batch = made(shift + 500).arguments()
+        return replace(scene, past=dict(self.objective.remember(before, batch)))
 
     def scenes(self, scale: float = 2.0) -> list[Scene]:
         """One scene early and one late in the training."""
@@ -64,6 +79,6 @@ class Case:
     def zero_when(self, term: str) -> str:
         """The trait of a term."""
         trait = self.objective.zero_when.get(term, "equal")
-        known = ("equal", "equal views", "right label", "least")
+        known = get_args(ZeroWhen)
         hold(trait in known, f"zero_when[{term!r}] must be one of {known}, found {trait!r}")
         return trait

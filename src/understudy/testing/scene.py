@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from understudy.data.batch import CLEAN, Batch
 from understudy.models.outputs import Outputs, View
@@ -28,6 +29,9 @@ class Scene:
 
     Attributes:
         base: answers of one function to every view that either model is asked about.
+        past: what the objective noted of each example when it was last seen.
+        auxiliary: the objective's own networks, in eval mode (batch norm would relate the examples).
+        index: each example's row in its data set; their order if None.
     """
 
     student: Views
@@ -35,18 +39,27 @@ class Scene:
     labels: Tensor | None
     progress: float
     base: Views
+    past: Mapping[str, Tensor] = field(default_factory=dict)
+    auxiliary: nn.Module | None = None
+    index: Tensor | None = None
 
     @property
     def rows(self) -> int:
         """How many examples."""
         return len(next(iter(self.student.values())).logits)
 
+    @property
+    def _index(self) -> Tensor:
+        return torch.arange(self.rows) if self.index is None else self.index
+
     def arguments(self) -> tuple[Outputs, Outputs, Batch]:
         """What an objective's `terms` is called with."""
         count = self.rows
         inputs = torch.full((count, *TINY_SHAPE), 0.5)
         views = dict.fromkeys({CLEAN, *self.student, *self.teacher}, inputs)
-        batch = Batch(views, torch.arange(count), self.labels, self.progress)
+        batch = Batch(
+            views, self._index, self.labels, self.progress, past=self.past, auxiliary=self.auxiliary
+        )
         return Outputs(self.student), Outputs(self.teacher), batch
 
     def terms(self, objective: Objective) -> dict[str, Tensor]:
@@ -70,16 +83,20 @@ class Scene:
             student=map_views(self.student, change),
             teacher=map_views(self.teacher, change),
             base=map_views(self.base, change),
+            past={name: change(rows) for name, rows in self.past.items()},
         )
 
     def to(self, dtype: torch.dtype) -> Scene:
-        """The same scene in another precision."""
-        return self.map(lambda answer: answer.to(dtype))
+        """The same scene in another precision; the objective's own networks have at least float32."""
+        wide = torch.promote_types(dtype, torch.float32)
+        own = None if self.auxiliary is None else copy.deepcopy(self.auxiliary).to(wide)
+        return replace(self.map(lambda answer: answer.to(dtype)), auxiliary=own)
 
     def select(self, rows: Tensor | slice) -> Scene:
         """Some of its examples, in the order given."""
         chosen = self.map(lambda answer: answer[rows])
-        return replace(chosen, labels=None if self.labels is None else self.labels[rows])
+        labels = None if self.labels is None else self.labels[rows]
+        return replace(chosen, labels=labels, index=self._index[rows])
 
     def equal(self) -> Scene:
         """The scene in which student and teacher are one function, whose answers differ from view to view."""

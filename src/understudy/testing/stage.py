@@ -49,6 +49,9 @@ class _Raising(Objective):
     def source(self, low: float, high: float) -> Source:
         return self.inner.source(low, high)
 
+    def build(self, student: Outputs, teacher: Outputs) -> nn.Module:
+        return self.inner.build(student, teacher)
+
 
 def _batch(case: Case, dtype: torch.dtype = torch.float32) -> Batch:
     generator = torch.Generator().manual_seed(case.seed)

@@ -96,6 +96,29 @@ def _least(case: Case, scene: Scene, term: str) -> None:
         )
 
 
+def _elsewhere(case: Case, scene: Scene, term: str) -> None:
+    _, teacher, batch = scene.arguments()
+    logits = case.objective.rest(term, teacher, batch).to(next(iter(scene.student.values())).logits)
+    resting = replace(scene, student={n: View(logits, v.features) for n, v in scene.student.items()})
+    lowest = resting.terms(case.objective)[term]
+    at_teacher = scene.equal().terms(case.objective)[term]
+    hold(
+        (at_teacher > lowest + EXACT[lowest.dtype]).any(),
+        f"term {term!r} claims to be lowest elsewhere, but is as low where student and teacher are equal: "
+        f'declare zero_when "least" or "equal"',
+    )
+    generator = torch.Generator().manual_seed(0)
+    for size in (0.1, 0.1, 0.1, 1.0, 1.0, 10.0):
+        step = size * torch.randn(logits.shape, generator=generator, dtype=torch.float64).to(logits)
+        around = replace(
+            scene, student={n: View(logits + step, v.features) for n, v in scene.student.items()}
+        )
+        hold(
+            (around.terms(case.objective)[term] >= lowest - EXACT[lowest.dtype] * (1 + lowest.abs())).all(),
+            f"term {term!r} is lower than where `rest` says that it is lowest",
+        )
+
+
 def _is_zero(case: Case, scene: Scene, term: str, where: str) -> None:
     asked = with_gradient(scene)
     values = asked.terms(case.objective)[term]
@@ -110,12 +133,16 @@ def _is_zero(case: Case, scene: Scene, term: str, where: str) -> None:
             hold(finite, f"the gradient of term {term!r} is not finite {where}")
 
 
-_EQUALITY = {"equal": _equal, "equal views": _equal_views, "right label": _right_label, "least": _least}
+_EQUALITY = {
+    "equal": _equal, "equal views": _equal_views, "right label": _right_label, "least": _least,
+    "elsewhere": _elsewhere,
+}  # fmt: skip
 _SAID = {
     "equal": "zero at equality",
     "equal views": "zero at equality where views agree, not zero elsewhere",
     "right label": "zero at the right label, not zero at a wrong one",
     "least": "least at equality",
+    "elsewhere": "least where the method says",
 }
 
 

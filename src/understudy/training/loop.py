@@ -145,10 +145,12 @@ class _Training:
 
     def _take(self, item: GlobalBatch) -> None:
         """One global step: this process's examples in micro-batches, gradients summed, one optimiser step."""
-        progress = self.step / self.total
+        progress, epoch = self.step / self.total, self.step // self.per_epoch
+        epochs = self.task.settings.epochs
         for batch, rows in _micro_batches(item, self.task.settings.accumulate):
             self.random.begin(self.step, rows, item.total)
-            batch = _to(replace(batch, progress=progress), self.runtime.device)
+            batch = replace(batch, progress=progress, epoch=epoch, epochs=epochs)
+            batch = _to(batch, self.runtime.device)
             with self.runtime.autocast():
                 shares = self.player.contribute(batch, item.total, self.random)
             for name, share in shares.items():

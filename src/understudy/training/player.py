@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from understudy.data.batch import Batch
+from understudy.data.memory import Memory
 from understudy.data.randomness import Randomness
 from understudy.errors import InputError
 from understudy.models.look import frozen, logits_of
 from understudy.models.memo import Memo
 from understudy.models.outputs import Outputs, View
 from understudy.models.taps import Tapped
-from understudy.objectives.base import Objective
+from understudy.objectives.base import EMBEDDING, Objective
 from understudy.objectives.reduction import reduce_terms
 from understudy.sources.base import Cast, Source
+from understudy.training.embedding import TappedBeforeHead
 from understudy.training.optim import learning_rate, make_optimizer
 from understudy.training.settings import TrainingSettings
 
@@ -33,7 +35,8 @@ class Player:
     Attributes:
         student, teacher: modules on the right device; the teacher is frozen while the player is on stage.
         objective: gives the terms; its source gives the views.
-        taps: name -> (teacher's layer, student's layer), for objectives that read features.
+        taps: name -> (teacher's layer, student's layer), for objectives that read features; "embedding" has a
+            place of its own without.
     """
 
     student: nn.Module
@@ -52,7 +55,10 @@ class Player:
             raise InputError(
                 "this objective relates examples to one another: use accumulate=1 and one device"
             )
-        if missing := [n for n in needs.features if n not in self.taps]:
+        if needs.memory and self.settings.devices > 1:
+            raise InputError("this objective remembers every example, on one device: use devices=1")
+        self.taps = {**needs.places, **self.taps}
+        if missing := [n for n in needs.features if n not in self.taps and n != EMBEDDING]:
             raise InputError(f"the objective reads features {missing}; name their layers in `taps`")
         self.parameters = [p for p in self.student.parameters() if p.requires_grad]
         if not self.parameters:
@@ -66,8 +72,12 @@ class Player:
         if needs.features:
             for who, module, side in (("teacher", self.teacher, 0), ("student", self.student, 1)):
                 if module is not None:
-                    self._tapped[who] = Tapped(module, {n: self.taps[n][side] for n in needs.features})
+                    layers = {n: self.taps[n][side] if n in self.taps else None for n in needs.features}
+                    self._tapped[who] = TappedBeforeHead(module, layers)
         self._views: dict[str, Tapped] = {}
+        self._memory = Memory()
+        self._auxiliary: nn.Module | None = None
+        self._saved: dict[str, Any] | None = None  # a state that waits for the auxiliary networks to be there
 
     def __enter__(self) -> Player:
         """Freeze the teacher, set the student to train mode and hang up the taps, until the block ends."""
@@ -92,10 +102,16 @@ class Player:
         cast = Cast(self.student, self._memo)
         batch = self.source.show(batch, cast, random)
         needs = self.objective.needs
+        if needs.memory:
+            batch = replace(batch, past=self._memory.recall(batch.index))
         student = Outputs({name: self._student_view(batch.views[name]) for name in needs.student})
         teacher = Outputs({name: self._teacher_view(batch.views[name]) for name in needs.teacher})
+        if needs.auxiliary:
+            batch = replace(batch, auxiliary=self._own_networks(student, teacher, batch.clean.device))
         loss, shares = reduce_terms(self.objective.terms(student, teacher, batch), denominator)
         torch.autograd.backward(loss, inputs=self.parameters)
+        if needs.memory:
+            self._memory.note(batch.index, self.objective.remember(student, batch))
         if self._memo is not None:
             self._memo.forget()
         return {name: share.detach() for name, share in shares.items()}
@@ -112,6 +128,23 @@ class Player:
                 return View(*tapped(inputs))
         return View(self._memo(inputs))
 
+    def _own_networks(self, student: Outputs, teacher: Outputs, device: torch.device) -> nn.Module:
+        """The objective's networks, made of the seed when first asked for, and trained from then on."""
+        if self._auxiliary is None:
+            with torch.random.fork_rng(), torch.no_grad():
+                torch.manual_seed(self.settings.seed)
+                built = self.objective.build(*(_two_examples(said) for said in (student, teacher)))
+            self._auxiliary = built.to(device)
+            own = [p for p in built.parameters() if p.requires_grad]
+            if own:
+                self.parameters = [*self.parameters, *own]
+                self.optimizer.add_param_group({"params": own})
+            if self._saved is not None:
+                self._auxiliary.load_state_dict(self._saved["auxiliary"])
+                self.optimizer.load_state_dict(self._saved["optimizer"])
+                self._saved = None
+        return self._auxiliary
+
     def step(self, progress: float) -> None:
         """One step of the optimiser at the schedule's learning rate; gradients are cleared."""
         for group in self.optimizer.param_groups:
@@ -120,10 +153,29 @@ class Player:
         self.optimizer.zero_grad()
 
     def state(self) -> dict[str, Any]:
-        """All that must survive: the student's weights and the optimiser."""
-        return {"student": dict(self.student.state_dict()), "optimizer": self.optimizer.state_dict()}
+        """All that must survive: the student's weights, the optimiser; memory and networks of the objective's."""
+        state = {"student": dict(self.student.state_dict()), "optimizer": self.optimizer.state_dict()}
+        if self.objective.needs.memory:
+            state["memory"] = self._memory.state()
+        if self._auxiliary is not None:
+            state["auxiliary"] = dict(self._auxiliary.state_dict())
+        return state
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
         self.student.load_state_dict(state["student"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        if "auxiliary" in state:
+            self._saved = state  # the optimiser's too: it knows the networks by their place in its list
+        else:
+            self.optimizer.load_state_dict(state["optimizer"])
+        if self.objective.needs.memory:
+            self._memory.restore(state["memory"])
+
+
+def _two_examples(said: Outputs) -> Outputs:
+    """The answers to the first two examples: enough to see shapes."""
+
+    def short(view: View) -> View:
+        return View(view.logits[:2].detach(), {name: x[:2].detach() for name, x in view.features.items()})
+
+    return Outputs({name: short(view) for name, view in said.views.items()})

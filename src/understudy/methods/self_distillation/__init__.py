@@ -1,0 +1,1 @@
+"""A network that learns from one of its own kind."""
