@@ -14,8 +14,8 @@ HOUSE = Path(understudy.__file__).parent
 FILES = sorted(HOUSE.rglob("*.py"))
 BASE = {"errors", "numbers", "version", ""}  # may be imported by all, import none
 ORDER = [
-    "data", "models", "attacks", "sources", "objectives", "training", "methods", "fidelity", "bounds", "auditing",
-    "report", "testing", "jobs", "api", "cli",
+    "data", "models", "attacks", "sources", "teachers", "objectives", "training", "methods", "recipes",
+    "fidelity", "bounds", "auditing", "report", "testing", "jobs", "api", "cli",
 ]  # fmt: skip
 NEVER = {"bounds": {"training", "methods"}, "fidelity": {"training", "methods"}, "training": {"methods"}}
 CALLS = ("train", "distill", "audit", "certify", "compare", "smooth", "export_query", "load")

@@ -19,6 +19,7 @@ from understudy.jobs.comparison_job import Comparison, run_comparison, with_base
 from understudy.jobs.defaults import default_grid, default_radius
 from understudy.jobs.opening import as_found, open_data, open_first, open_for
 from understudy.jobs.query_job import ExportedQuery, export_query
+from understudy.jobs.recipe_job import run_distillation
 from understudy.jobs.smoothing_job import Smoothing, smooth
 from understudy.jobs.training_job import Run, TrainingRequest, run_training
 from understudy.models.opening import LoadedModel
@@ -110,12 +111,13 @@ def distill(
     quiet: bool = True,
     **settings: Any,
 ) -> Run:
-    """Train a student from a teacher by a method of the catalogue or one of your own.
+    """Train a student from a teacher by a method or recipe of the catalogue or a method of your own.
 
     Args:
         teacher: anything `load` opens. It is frozen while it teaches and left as it was.
         student, data: as `train` takes model and data.
-        method: a name, "package.module:Class", or an objective such as `0.5 * SoftTargets() + MyMethod()`.
+        method: a method's or recipe's name, "package.module:Class", or an objective such as
+            `0.5 * SoftTargets() + MyMethod()`.
         eps: training radius, for methods that attack.
         options: fields of a method given by name, as text.
         taps: feature name -> (teacher's layer, student's layer), for objectives that read features.
@@ -128,7 +130,7 @@ def distill(
         "distill", data, student, teacher=teacher, method=method, eps=eps, options=options, **settings
     )
     with as_found(teacher):
-        return run_training(
+        return run_distillation(
             request,
             out=out,
             resume=resume,

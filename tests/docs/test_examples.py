@@ -10,6 +10,7 @@ import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SMALL: dict[str, list[str]] = {
+    "born_again.py": ["--epochs", "1", "--seeds", "1", "--generations", "2"],
     "compare_methods.py": [
         "--epochs",
         "1",
@@ -26,6 +27,7 @@ SMALL: dict[str, list[str]] = {
     "gate.py": ["--epochs", "1"],
     "own_method.py": ["--epochs", "1"],
     "own_model_and_tensors.py": [],
+    "teacher_assistant.py": ["--epochs", "1", "--seeds", "1"],
 }
 
 

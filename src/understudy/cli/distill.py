@@ -15,7 +15,8 @@ def distill(
     model: o.ModelMaybe = None,
     data: o.DataMaybe = None,
     method: Annotated[
-        str | None, typer.Option("--method", help="sd, ard, rslad, iad, adaad, fd, ce, at, or module:Class.")
+        str | None,
+        typer.Option("--method", help="One of `understudy methods`, or module:Class."),
     ] = None,
     eps: o.Eps = None,
     norm: Annotated[o.Norm | None, typer.Option("--norm", help="Shape of the training ball.")] = None,

@@ -1,4 +1,4 @@
-"""`understudy methods`: the catalogue, and the card of one method."""
+"""`understudy methods`: the catalogue, and the card of one method or recipe."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ import typer
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="Show the card of this method.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Show the card of this one.")] = None,
 ) -> None:
-    """List the methods, or show one: its idea, formula, options and known failures."""
-    from understudy.methods import ALIASES, CATALOGUE, method_class
+    """List the methods and recipes, or show one: its idea, formula, options and known failures."""
+    from understudy.methods import ALIASES, CATALOGUE
+    from understudy.recipes import RECIPES, kind_of
 
     if name is None:
-        for known in CATALOGUE:
+        for known in (*CATALOGUE, *RECIPES):
             short = ", ".join(alias for alias, target in ALIASES.items() if target == known)
-            about = inspect.getdoc(sys.modules[method_class(known).__module__]) or ""
+            about = inspect.getdoc(sys.modules[kind_of(known).__module__]) or ""
             typer.echo(f"{known + (f' ({short})' if short else ''):<18} {about.splitlines()[0]}")
         return
-    kind = method_class(name)
+    kind = kind_of(name)
     typer.echo(inspect.getdoc(sys.modules[kind.__module__]) or "")
     typer.echo("\nOptions (--set FIELD=VALUE):")
     method = kind()

@@ -55,9 +55,9 @@ def show_run(
     quiet: bool,
 ) -> None:
     """Run the training and say where it lies and how it ended."""
-    from understudy.jobs.training_job import run_training
+    from understudy.jobs.recipe_job import run_distillation
 
-    run = run_training(
+    run = run_distillation(
         request, out=out, resume=resume, data_root=data_root, device=device, devices=devices, quiet=quiet
     )
     if quiet:

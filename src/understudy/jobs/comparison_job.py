@@ -21,10 +21,11 @@ from understudy.data.dataset import DataSet
 from understudy.errors import InputError
 from understudy.fidelity.intervals import mean_over_seeds, paired_difference
 from understudy.jobs.audit_job import run_audit
-from understudy.jobs.training_job import TrainingRequest, run_training
+from understudy.jobs.recipe_job import run_distillation
+from understudy.jobs.training_job import TrainingRequest
 from understudy.jobs.worst import read_worst, worst_cases
-from understudy.methods import method_class
 from understudy.models.opening import LoadedModel, open_model
+from understudy.recipes import kind_of
 from understudy.report.page import write_compare_page
 from understudy.training.folder import RunFolder, differences, nothing_half, prepare_folder, write_json
 from understudy.training.method import AdversarialMethod
@@ -68,10 +69,10 @@ def with_baselines(methods: Sequence[str]) -> list[str]:
     """The methods asked for, then the undistilled students at equal budget that are not among them."""
     if not methods:
         raise InputError("name at least one method to compare")
-    kinds = [method_class(name) for name in methods]
+    kinds = [kind_of(name) for name in methods]
     if len(set(kinds)) != len(kinds):
         raise InputError(f"each method once, found {', '.join(methods)}")
-    return [*methods, *(b for b in BASELINES if method_class(b) not in kinds)]
+    return [*methods, *(b for b in BASELINES if kind_of(b) not in kinds)]
 
 
 def run_comparison(
@@ -157,7 +158,7 @@ def _audited(
             request = dataclasses.replace(base, method=name, seed=seed, eps=train_eps)
             place = run_place(folder, name, seed)
             started = (place / "config.json").exists()
-            run_training(
+            run_distillation(
                 request,
                 out=None if started else place,
                 resume=place if started else None,
@@ -262,7 +263,7 @@ def higher_is_better(metric: str) -> bool | None:
 
 def reference_of(method: str) -> str:
     """The undistilled student at equal budget: at for methods that attack, ce for those that do not."""
-    return "at" if issubclass(method_class(method), AdversarialMethod) else "ce"
+    return "at" if issubclass(kind_of(method), AdversarialMethod) else "ce"
 
 
 def over_seeds(
@@ -270,13 +271,13 @@ def over_seeds(
 ) -> list[dict[str, Any]]:
     """Mean and t-interval over seeds, with the verdict of the paired difference to the method's reference."""
     table = _table(rows)
-    kinds = {method_class(m): m for m in methods}
+    kinds = {kind_of(m): m for m in methods}
     summary = []
     for (method, metric), values in table.items():
         mean, low, high = mean_over_seeds([values[s] for s in seeds if s in values])
         if low is not None and high is not None:  # no metric is negative, and shares and bounds end at 1
             low, high = max(low, 0.0), high if metric.split("@")[0] in UNBOUNDED else min(high, 1.0)
-        reference = kinds[method_class(reference_of(method))]
+        reference = kinds[kind_of(reference_of(method))]
         verdict = None
         if reference != method and higher_is_better(metric) is not None:
             verdict = _contrast(table, metric, method, reference, seeds)["verdict"]

@@ -133,7 +133,7 @@ def run_training(
     settings = _settings(request, data, device, devices)
     teacher, data = _teacher(request, data)
     objective = _objective(request, data)
-    student, config = _student(request, data, settings.seed)
+    student, config = new_student(request, data, settings.seed)
     source = _source(request, objective, data)
     if objective.needs.labels and data.labels is None:
         raise InputError(f"method {request.method!r} needs labels, and data set {data.name!r} has none")
@@ -280,7 +280,7 @@ def _source(request: TrainingRequest, objective: Objective, data: DataSet) -> So
     return Chain((Augmented(pixels, mirror, fill=data.low), source))
 
 
-def _student(request: TrainingRequest, data: DataSet, seed: int) -> tuple[nn.Module, ModelConfig]:
+def new_student(request: TrainingRequest, data: DataSet, seed: int) -> tuple[nn.Module, ModelConfig]:
     """A new network, its weights drawn from the seed, or the user's own module."""
     if data.classes is None:
         raise InputError(f"data set {data.name!r} does not say how many classes it has")
@@ -350,6 +350,7 @@ def saved_request(resume: str | Path) -> dict[str, Any]:
 __all__ = [
     "Run",
     "TrainingRequest",
+    "new_student",
     "run_training",
     "saved_request",
 ]

@@ -1,0 +1,145 @@
+"""A distillation by a method or by a recipe: one training, or several in a row, in one folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from understudy.errors import InputError
+from understudy.jobs.opening import open_data
+from understudy.jobs.training_job import Run, TrainingRequest, new_student, run_training
+from understudy.models.saved import read_config, save_model
+from understudy.objectives.base import describe
+from understudy.recipes import RECIPES, make_recipe
+from understudy.recipes.base import GIVEN, Stage, check_stages
+from understudy.training.folder import RunFolder, differences, nothing_half, write_text
+from understudy.training.player import Taps
+from understudy.version import __version__
+
+STAGES = "stages"  # folder of the stages' own run folders
+
+
+def run_distillation(
+    request: TrainingRequest,
+    *,
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    taps: Taps | None = None,
+    **where: Any,
+) -> Run:
+    """`run_training`, or if the request's method is a recipe's name, its stages one after the other.
+
+    A recipe's folder holds each stage's run in stages/NAME, and the last one's model, as a training's folder does.
+    Its curves are those of all stages, each row with the stage's name.
+
+    Raises:
+        InputError: as `run_training` does; a recipe is given a module to train, or taps; a stage's architecture
+            does not exist or fit. Nothing has been written then.
+    """
+    if not isinstance(request.method, str) or request.method not in RECIPES:
+        return run_training(request, out=out, resume=resume, taps=taps, **where)
+    if taps:
+        raise InputError(f"recipe {request.method} reads no features: taps are for methods")
+    if out is not None and resume is not None:
+        raise InputError("give either out, for a new run, or resume, for one that exists")
+    stages = _stages(request, where)
+    content = _content(request, stages)
+    folder = _folder(out, resume, content)
+    with nullcontext() if folder is None else nothing_half(folder.path):
+        if folder is not None and resume is None:
+            folder = RunFolder.create(folder.path, content)
+        runs = _run(request, stages, None if folder is None else folder.path, where)
+    last = runs[-1]
+    curves = [{**row, "stage": s.name} for s, run in zip(stages, runs, strict=True) for row in run.curves]
+    if folder is not None:
+        assert last.folder is not None
+        write_text(folder.metrics_file, "".join(json.dumps(row) + "\n" for row in curves))
+        final = RunFolder(last.folder).model_file
+        save_model(folder.model_file, last.student, read_config(final))
+    return Run(
+        last.student, curves, None if folder is None else folder.path, sum(run.seconds for run in runs)
+    )
+
+
+def _stages(request: TrainingRequest, where: dict[str, Any]) -> Sequence[Stage]:
+    """The recipe's stages, every architecture built once to see that it can be."""
+    if isinstance(request.model, nn.Module):
+        raise InputError(f"recipe {request.method} trains several networks: name an architecture to build")
+    if request.teacher is None:
+        raise InputError(f"recipe {request.method} needs a teacher")
+    stages = make_recipe(request.method, request.options).stages(str(request.model))
+    check_stages(stages)
+    data = open_data(
+        request.data,
+        request.split,
+        data_root=where.get("data_root"),
+        valid_range=request.valid_range,
+        quiet=where.get("quiet", True),
+    )
+    for spec in {stage.model for stage in stages}:
+        new_student(replace(request, model=spec), data, 0)
+    return stages
+
+
+def _content(request: TrainingRequest, stages: Sequence[Stage]) -> dict[str, Any]:
+    named = [
+        {
+            "name": stage.name,
+            "model": stage.model,
+            "teacher": stage.teacher,
+            "reseed": stage.reseed,
+            "method": describe(stage.objective),
+        }
+        for stage in stages
+    ]
+    return {
+        "schema": 1,
+        "command": request.command,
+        "understudy": __version__,
+        "request": request.plain(),
+        "stages": named,
+    }
+
+
+def _folder(out: str | Path | None, resume: str | Path | None, content: dict[str, Any]) -> RunFolder | None:
+    """The recipe's folder; one that is resumed must have been started with the same stages."""
+    if resume is None:
+        return None if out is None else RunFolder(out)
+    folder, before = RunFolder.resume(resume)
+    if "stages" not in before:
+        raise InputError(f"{folder.path} holds a single training, not the stages of a recipe")
+    named = differences("stages", dict(enumerate(before["stages"])), dict(enumerate(content["stages"])))
+    if named:
+        raise InputError(f"{folder.path} was started with another {'; another '.join(named)}")
+    return folder
+
+
+def _run(
+    request: TrainingRequest, stages: Sequence[Stage], folder: Path | None, where: dict[str, Any]
+) -> list[Run]:
+    """Every stage trained, or read back where it is finished."""
+    runs: list[Run] = []
+    models: dict[str, Any] = {GIVEN: request.teacher}
+    for stage in stages:
+        given = stage.teacher == GIVEN
+        task = replace(
+            request,
+            model=stage.model,
+            teacher=models[stage.teacher],
+            method=stage.objective,
+            options=None,
+            seed=request.seed + stage.reseed,
+            teacher_normalize=request.teacher_normalize if given else None,
+        )
+        place = None if folder is None else folder / STAGES / stage.name
+        started = place is not None and (place / "config.json").exists()
+        run = run_training(task, out=None if started else place, resume=place if started else None, **where)
+        models[stage.name] = run.student if run.folder is None else run.folder
+        runs.append(run)
+    return runs
