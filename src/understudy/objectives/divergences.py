@@ -5,7 +5,8 @@ q = softmax(s / T) of the teacher's and the student's logits, every divergence h
 difference of probabilities), is exactly 0 where the logits are equal, is never negative, and has a finite
 value and gradient for confident models (any logits whose differences are finite). Half precision is computed
 in float32; float64 stays float64. Gradient flows to whichever side asks for it.
-A logit of minus infinity is outside the domain and gives NaN.
+A logit of minus infinity is outside the domain and gives NaN; `divergences_family` takes those, logits of any
+number of dimensions, padded vocabularies, and mixtures of any weight.
 """
 
 from __future__ import annotations
