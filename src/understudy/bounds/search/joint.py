@@ -73,9 +73,7 @@ class Value(NamedTuple):
     aim: Float[Tensor, " m"]  # what descent lowers: the bound, were nothing known of t and r from older rows
     t_top: Float[Tensor, " m"]
     r_top: Float[Tensor, " m"]
-    held: tuple[
-        Tensor, Tensor
-    ]  # what one unit of the teacher's, of the student's row is worth in the joint row
+    held: tuple[Tensor, Tensor]  # what one unit of each network's row is worth in the joint row
     alone: tuple[Tensor, Tensor]  # and in the row by itself, which reaches its maximum elsewhere
     met: tuple[dict[int, Tensor], dict[int, Tensor]]
     lines: tuple[Relaxation, Relaxation]
