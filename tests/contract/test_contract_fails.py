@@ -14,6 +14,7 @@ from torch import nn
 
 import understudy as us
 from understudy.objectives.divergences import kl
+from understudy.objectives.partner import Partner
 from understudy.sources import Cast
 from understudy.testing import CHECKS, check_method
 from understudy.testing.case import Case
@@ -96,6 +97,21 @@ def attack_forever(batch, cast):
     (cast.student.get_submodule("head").weight.data).add_(1e-3)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Idle(Partner):
+    """A player whose loss is flat."""
+
+    def build(self, batch, cast):
+        return nn.Linear(2, 1)
+
+    def terms(self, own, turn):
+        return {"flat": 0 * own.weight.sum(1)}
+
+
+def idle() -> us.Objective:
+    return broken(partners={"idle": Idle()})
+
+
 BROKEN = {
     "values: a mean": (broken(lambda s, t, b: {"soft": soft(s, t).mean()}), "values", "one float an example"),
     "values: no terms": (broken(lambda s, t, b: {}), "values", "at least one"),
@@ -158,6 +174,7 @@ BROKEN = {
         broken(source=lambda b, c: c.teacher.module.get_submodule("head").bias.data.add_(1)),
         "teacher is a guest", "the teacher was changed: head.bias",
     ),
+    "players": (idle(), "players", "the player 'idle' did not learn in its turn"),
     "record: a field": (broken(fields={"what": {1, 2}}), "record", "cannot be saved in config.json"),
     "record: not frozen": (broken(frozen=False), "record", "frozen dataclass"),
 }  # fmt: skip

@@ -56,6 +56,28 @@ def test_what_cannot_be_used_is_refused_by_row(
         DataSet("d", "train", inputs, labels, classes=3)
 
 
+def test_a_partly_labelled_set_marks_an_example_without_a_label() -> None:
+    inputs, labels = torch.rand(4, 2), torch.tensor([-1, 2, -1, 0])
+    data = DataSet("d", "train", inputs, labels, partly=True)
+    assert data.classes == 3
+    assert data.take(1).labels is not None
+    assert data.take(1).partly
+    assert data.take(1).classes == 3
+    with pytest.raises(InputError, match=r"must be 0..2, found -1 at example 0"):
+        DataSet("d", "train", inputs, labels)
+    with pytest.raises(InputError, match=r"must be 0..2 or -1 \(none\), found -2 at example 1"):
+        DataSet("d", "train", inputs, torch.tensor([-1, -2, 2, 0]), partly=True)
+    with pytest.raises(InputError, match=r"must be 0..1 or -1 \(none\), found 2 at example 1"):
+        DataSet("d", "train", inputs, labels, classes=2, partly=True)
+
+
+def test_a_set_without_any_label_says_how_many_classes_there_are() -> None:
+    inputs, none = torch.rand(2, 2), torch.tensor([-1, -1])
+    assert DataSet("d", "train", inputs, none, classes=3, partly=True).classes == 3
+    with pytest.raises(InputError, match="no example has a label, so state"):
+        DataSet("d", "train", inputs, none, partly=True)
+
+
 def test_a_bad_row_beyond_the_first_chunk_is_named() -> None:
     inputs = torch.zeros(9000, 2)
     inputs[8500, 1] = math.nan

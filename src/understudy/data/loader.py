@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from understudy.data.batch import CLEAN, Batch
+from understudy.data.batch import Batch
 from understudy.data.dataset import DataSet
 from understudy.errors import InputError
 
@@ -71,8 +71,10 @@ def batches(
         seed, epoch: what the order depends on, and nothing else.
         start_step: how many batches to leave out (a resumed run); the number of steps itself gives nothing.
 
+    A graph is one batch in file order, with its edges.
+
     Raises:
-        InputError: a size below 1, a step outside the epoch, a rank outside the world.
+        InputError: a size below 1, a step outside the epoch, a rank outside the world; a graph in several parts.
     """
     steps = steps_per_epoch(len(dataset), batch_size)
     _positive("world", world)
@@ -80,6 +82,12 @@ def batches(
         raise InputError(f"start_step must be 0..{steps} in an epoch of {steps} steps, found {start_step}")
     if not 0 <= rank < world:
         raise InputError(f"rank must be 0..{world - 1}, found {rank}")
+    if dataset.edges is not None:
+        if batch_size < len(dataset) or world > 1:
+            raise InputError(
+                f"a graph is one batch on one device: batch_size must be {len(dataset)}, found {batch_size} on {world}"
+            )
+        shuffle = False  # edges name their nodes by row
     order = permutation(len(dataset), seed, epoch) if shuffle else torch.arange(len(dataset))
     return _batches(dataset, order, batch_size, start_step, rank, world)
 
@@ -91,7 +99,8 @@ def _batches(
         total = min(batch_size, len(order) - first)
         rows = share(total, rank, world)
         index = order[first + rows.start : first + rows.stop]
-        yield GlobalBatch(_batch(dataset, index, index), rows, total, step)
+        batch = replace(_batch(dataset, index, index), edges=dataset.edges)
+        yield GlobalBatch(batch, rows, total, step)
 
 
 def in_order(dataset: DataSet, batch_size: int, start: int = 0, count: int | None = None) -> Iterator[Batch]:
@@ -116,7 +125,12 @@ def in_order(dataset: DataSet, batch_size: int, start: int = 0, count: int | Non
 
 def _batch(dataset: DataSet, rows: Tensor | slice, index: Tensor) -> Batch:
     labels = None if dataset.labels is None else dataset.labels.index_select(0, index)
-    return Batch({CLEAN: dataset.inputs(rows)}, index, labels)
+    return Batch(dataset.views(rows), index, labels, masks=dataset.masks(rows))
+
+
+def pick(dataset: DataSet, index: Int[Tensor, " b"]) -> Batch:
+    """The examples at the given rows, as a batch."""
+    return _batch(dataset, index, index)
 
 
 def _positive(name: str, value: int) -> None:

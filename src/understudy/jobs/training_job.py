@@ -15,13 +15,16 @@ from torch import nn
 
 from understudy.attacks import Ball, Norm
 from understudy.data.dataset import DataSet
+from understudy.data.text import TokenSet
 from understudy.errors import InputError
 from understudy.jobs.defaults import default_epochs, default_lr, default_radius
+from understudy.jobs.language import fit_to_data, language_method, open_text_teacher
 from understudy.jobs.opening import open_data, open_first, open_for
 from understudy.jobs.progress import Progress
 from understudy.methods import make_method
 from understudy.models import zoo
 from understudy.models.config import ModelConfig
+from understudy.models.gcn import bind
 from understudy.models.hub import LogitsOnly
 from understudy.models.modulepath import build, is_module_path
 from understudy.models.opening import LoadedModel, parse_normalize
@@ -60,7 +63,8 @@ class TrainingRequest:
     """The options of a training, as the command line has them; objects may stand in for names in Python.
 
     `options` are a method's fields as text; `augment` is "none", "shift" or "shift+flip"; `examples` keeps the
-    first rows of the split only. None takes the default for the data set.
+    first rows of the split only; `labelled` hides the labels of all but that many of them, drawn from the seed.
+    None takes the default for the data set.
     """
 
     command: str
@@ -82,6 +86,7 @@ class TrainingRequest:
     precision: str = "32-true"
     augment: str = "none"
     examples: int | None = None
+    labelled: int | None = None
     split: str = "train"
     teacher_normalize: str | None = None
     student_normalize: str | None = None
@@ -126,16 +131,18 @@ def run_training(
     if out is not None and resume is not None:
         raise InputError("give either out, for a new run, or resume, for one that exists")
     data = open_data(
-        request.data, request.split, data_root=data_root, valid_range=request.valid_range, quiet=quiet
+        request.data, request.split, data_root=data_root, valid_range=request.valid_range, quiet=quiet, text=True
     )
     if request.examples is not None:
         data = data.take(request.examples)
+    if request.labelled is not None:
+        data = data.hide_labels(request.labelled, request.seed)
     settings = _settings(request, data, device, devices)
-    teacher, data = _teacher(request, data)
-    objective = _objective(request, data)
+    objective = fit_to_data(_objective(request, data), data)
+    teacher, data = _teacher(request, data, objective)
     student, config = new_student(request, data, settings.seed)
     source = _source(request, objective, data)
-    if objective.needs.labels and data.labels is None:
+    if objective.needs.labels and data.labels is None and not isinstance(data, TokenSet):
         raise InputError(f"method {request.method!r} needs labels, and data set {data.name!r} has none")
     for who, module in (("teacher", None if teacher is None else teacher.module), ("student", student)):
         for name, weight in () if module is None else module.named_parameters():
@@ -143,6 +150,11 @@ def run_training(
                 raise InputError(
                     f"training runs in float32, the {who}'s {name} is {weight.dtype}: convert it"
                 )
+    if objective.needs.edges and data.edges is None:
+        raise InputError(f"method {request.method!r} needs a graph, and data set {data.name!r} has no edges")
+    lacking = data.partly and data.edges is None  # in a graph labels are few by nature: see `label_loss`
+    if lacking and not objective.needs.unlabelled and objective.needs.labels:
+        raise InputError(f"method {request.method!r} needs every label, and {data.name!r} lacks some of them")
     Player(student, None if teacher is None else teacher.module, objective, source, settings, taps or {})
     resumed = None if resume is None else RunFolder.resume(resume)
     settings = _with_threads(settings, student, data, None if resumed is None else resumed[1])
@@ -175,13 +187,15 @@ def run_training(
             load_state(_unwrapped(student), folder.model_file)
             curves = folder.rows()
             return Run(student.eval(), curves, folder.path, _seconds(curves))
+        shown, held = data.split_off(objective.needs.validation, settings.seed)
         with Progress(f"{request.command} {config.spec}", quiet) as bar:
             task = Task(
                 student=student,
                 teacher=None if teacher is None else teacher.module,
                 objective=objective,
                 source=source,
-                data=data,
+                data=shown,
+                validation=held,
                 settings=settings,
                 taps=taps or {},
                 folder=None if folder is None else folder.path,
@@ -191,6 +205,8 @@ def run_training(
     student.load_state_dict(state)
     student = student.cpu().eval()
     if folder is not None:
+        if isinstance(data, TokenSet):
+            data.tokenizer.save(folder.path)
         save_model(folder.model_file, _unwrapped(student), config)
     return Run(student, curves, None if folder is None else folder.path, _seconds(curves))
 
@@ -211,7 +227,7 @@ def _seconds(curves: list[dict[str, Any]]) -> float:
 def _settings(request: TrainingRequest, data: DataSet, device: str, devices: int) -> TrainingSettings:
     settings = TrainingSettings(
         epochs=request.epochs if request.epochs is not None else default_epochs(data.name),
-        batch_size=request.batch_size,
+        batch_size=request.batch_size if data.edges is None else len(data),  # a graph is one batch
         optimizer=request.optimizer,  # type: ignore[arg-type]
         lr=request.lr if request.lr is not None else default_lr(data.name),
         weight_decay=request.weight_decay,
@@ -222,6 +238,8 @@ def _settings(request: TrainingRequest, data: DataSet, device: str, devices: int
         device=device,  # type: ignore[arg-type]
         devices=devices,
     )
+    if data.edges is not None and (devices > 1 or settings.accumulate > 1):
+        raise InputError("a graph is one batch on one device: use accumulate=1 and devices=1")
     if devices > min(settings.batch_size, len(data)):
         raise InputError(
             f"{devices} devices need a batch of as many examples at least, found batches of "
@@ -230,8 +248,12 @@ def _settings(request: TrainingRequest, data: DataSet, device: str, devices: int
     return settings
 
 
-def _teacher(request: TrainingRequest, data: DataSet) -> tuple[LoadedModel | None, DataSet]:
+def _teacher(
+    request: TrainingRequest, data: DataSet, objective: Objective
+) -> tuple[LoadedModel | None, DataSet]:
     """The teacher, if there is one, and the data set with the number of classes that the first model tells."""
+    if isinstance(data, TokenSet):
+        return (None, data) if request.teacher is None else open_text_teacher(request.teacher, data, objective)
     if request.teacher is not None:
         return open_first(data, request.data, request.teacher, request.teacher_normalize)
     if isinstance(request.model, nn.Module):
@@ -248,7 +270,7 @@ def _objective(request: TrainingRequest, data: DataSet) -> Objective:
             )
         objective = request.method
     else:
-        objective = make_method(request.method, dict(request.options or {}))
+        objective = make_method(language_method(request.method, data), dict(request.options or {}))
     if not is_dataclass(objective):
         raise InputError(f"{type(objective).__name__} must be a dataclass: config.json keeps its fields")
     if request.eps is not None:
@@ -295,12 +317,16 @@ def new_student(request: TrainingRequest, data: DataSet, seed: int) -> tuple[nn.
     if is_module_path(spec):
         config = replace(base, spec=spec, mean=mean, std=std)
     elif normalize is None:
-        config = replace(base, spec=zoo.full_spec(spec, data.shape))
+        size = None if data.edges is None else (len(data), data.edges.shape[1])
+        config = replace(base, spec=zoo.full_spec(spec, data.shape, size))
     else:
         raise InputError(f"{spec} normalises by its data set: student_normalize is for a model from outside")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build(config), config
+        module = build(config)
+    if data.edges is not None:
+        bind(module, data.edges)
+    return module, config
 
 
 def _with_threads(
@@ -310,7 +336,8 @@ def _with_threads(
     if before is not None:
         threads = before.get("training", {}).get("threads")
     else:
-        threads = threads_for(student, data.shape, settings.batch_size, settings.devices)
+        text = isinstance(data, TokenSet)
+        threads = threads_for(student, data.shape, settings.batch_size, settings.devices, tokens=text)
     return replace(settings, threads=threads)
 
 

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from understudy.errors import InputError
 from understudy.models.config import ModelConfig
+from understudy.models.gcn import asked_at_once
 from understudy.models.hub import LogitsOnly
 from understudy.models.look import logits_of
+from understudy.models.outputs import Answer
 
 
 def fit_to_data(
@@ -55,22 +57,24 @@ def fit_to_data(
         logits = logits_of(answer)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
-    if len(logits) != 2 or classes not in (None, logits.shape[1]):
+    count = asked_at_once(module, 2)
+    if len(logits) != count or classes not in (None, logits.shape[1]):
         wanted = "C" if classes is None else classes
         raise InputError(
-            f"{source} gives outputs of shape {tuple(logits.shape)} for 2 inputs of shape {shape}; logits of "
-            f"shape (2, {wanted}) are needed"
+            f"{source} gives outputs of shape {tuple(logits.shape)} for {count} inputs of shape {shape}; logits of "
+            f"shape ({count}, {wanted}) are needed"
         )
     if not bool(logits.isfinite().all()):
         raise InputError(f"{source} gives NaN or infinite logits in the middle of the data's range")
-    return module if isinstance(answer, Tensor) else LogitsOnly(module).eval()
+    return module if isinstance(answer, Tensor | Answer) else LogitsOnly(module).eval()
 
 
 def _middle(module: nn.Module, shape: tuple[int, ...], low: float, high: float) -> Tensor:
-    """Two inputs in the middle of the range (zeros if unbounded), of the module's precision and device."""
+    """Two inputs (a graph: all nodes) in the middle of the range, 0 if unbounded, in the module's precision."""
     like = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
     bounded = math.isfinite(low) and math.isfinite(high)
-    return torch.full((2, *shape), (low + high) / 2 if bounded else 0.0, dtype=like.dtype, device=like.device)
+    value = (low + high) / 2 if bounded else 0.0
+    return torch.full((asked_at_once(module, 2), *shape), value, dtype=like.dtype, device=like.device)
 
 
 def _wanted(module: nn.Module) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,31 @@ def logits_of(output: Any) -> Tensor:
     Raises:
         InputError: there is no tensor to be found there, or it is not (batch, classes) of floats.
     """
+    logits = _found(output)
+    if logits.dim() != 2 or not logits.is_floating_point():
+        raise InputError(
+            f"a model's logits must be floats of shape (batch, classes), found {logits.dtype} of shape "
+            f"{tuple(logits.shape)}"
+        )
+    return logits
+
+
+def answer_of(output: Any) -> Tensor:
+    """The logits in a model's output, as training reads them: (B, C), or of a language model (B, L, V).
+
+    Raises InputError as `logits_of` does; audits and attacks read classifiers only, by that.
+    """
+    logits = _found(output)
+    if logits.dim() not in (2, 3) or not logits.is_floating_point():
+        raise InputError(
+            f"a model's logits must be floats of shape (batch, classes), or (batch, positions, tokens) of a "
+            f"language model, found {logits.dtype} of shape {tuple(logits.shape)}"
+        )
+    return logits
+
+
+def _found(output: Any) -> Tensor:
+    """The tensor of logits in whatever a model returned."""
     logits = getattr(output, "logits", output)
     if isinstance(logits, tuple | list) and logits:
         logits = logits[0]
@@ -27,12 +52,13 @@ def logits_of(output: Any) -> Tensor:
             f"a model must return logits (batch, classes), an object with .logits or a tuple that "
             f"starts with them; found {type(output).__name__}"
         )
-    if logits.dim() != 2 or not logits.is_floating_point():
-        raise InputError(
-            f"a model's logits must be floats of shape (batch, classes), found {logits.dtype} of shape "
-            f"{tuple(logits.shape)}"
-        )
     return logits
+
+
+def heads_of(output: Any) -> dict[str, Tensor]:
+    """What each head of a model says, by name, where its output has `.heads`; {} where it has not."""
+    heads = getattr(output, "heads", None)
+    return dict(heads) if isinstance(heads, Mapping) else {}
 
 
 @contextmanager

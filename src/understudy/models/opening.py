@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from torch import nn
 from understudy.errors import InputError
 from understudy.models import modulepath, saved, zoo
 from understudy.models.config import ModelConfig, check_statistics
+from understudy.models.ensemble import Team
 from understudy.models.fitting import fit_to_data
 from understudy.models.normalize import Normalized, body_of
 from understudy.models.runfolder import WEIGHTS, is_transformers, read_curves
@@ -24,7 +27,8 @@ FORMS = """a model is one of
   FILE.onnx                         an ONNX classifier that ends in logits
   package.module:callable           your own code, returning an nn.Module
   hf:ID_OR_FOLDER                   a transformers image classifier
-  timm:NAME, torchvision:NAME       a pretrained model of these libraries"""
+  timm:NAME, torchvision:NAME       a pretrained model of these libraries
+  'ONE;OTHER'                       several of these as one, by the mean of their confidences"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +72,7 @@ def open_model(
     low: float = 0.0,
     high: float = 1.0,
 ) -> LoadedModel:
-    """Open a model by any of the forms in `FORMS`, in eval mode.
+    """Open a model by any of the forms in `FORMS`, in eval mode; several, separated by ";", as one `Team`.
 
     An `nn.Module` is used as it is: it is not copied, and is put into eval mode. A transformers, timm or
     torchvision model brings its own normalisation, which is applied inside the module (for transformers,
@@ -90,11 +94,22 @@ def open_model(
     if normalize is not None:
         check_statistics(*normalize, None if shape is None else shape[0])
     data = _Data(shape, classes, normalize, low, high)
+    if isinstance(source, str) and ";" in source:
+        limits: dict[str, Any] = {"shape": shape, "classes": classes, "low": low, "high": high}
+        return team_of([open_model(one.strip(), normalize=normalize, **limits) for one in source.split(";")])
     loaded = _open_module(source, data) if isinstance(source, nn.Module) else _open_name(str(source), data)
     module = fit_to_data(
         loaded.module.eval(), loaded.source, loaded.config, shape=shape, classes=classes, low=low, high=high
     )
     return replace(loaded, module=module)
+
+
+def team_of(members: Sequence[LoadedModel]) -> LoadedModel:
+    """Several open models as one, whose answer is the mean of their confidences and whose heads are "0", "1", ..."""
+    digest = hashlib.sha256("".join(member.sha256 for member in members).encode()).hexdigest()
+    count = sum(member.parameters for member in members)
+    module = Team([member.module for member in members]).eval()
+    return LoadedModel(module, ";".join(member.source for member in members), digest, count)
 
 
 def parse_normalize(text: str) -> Statistics:

@@ -13,11 +13,27 @@ from understudy.errors import unknown
 
 
 @dataclass(frozen=True, eq=False)
-class View:
-    """A model's answer to one view: logits (B, C) and the features that were tapped, by name."""
+class Answer:
+    """What a module with several heads returns: its logits (B, C), which stand for it, and each head's by name."""
 
-    logits: Float[Tensor, "b c"]
+    logits: Tensor
+    heads: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A model's answer to one view: logits (B, C), for a language model (B, L, V), and more by name.
+
+    Attributes:
+        logits: what the model says.
+        features: what was tapped inside it.
+        heads: what each of its heads says, (B, C) each, where it has several: the members of a team of teachers,
+            the two heads of a student.
+    """
+
+    logits: Float[Tensor, "b *l c"]
     features: Mapping[str, Tensor] = field(default_factory=dict)
+    heads: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from understudy.data.batch import CLEAN, Batch
 from understudy.errors import InputError
 from understudy.models.outputs import Outputs
+from understudy.objectives.partner import Partner
 from understudy.sources.base import AsIs, Source
 
 ZeroWhen = Literal["equal", "equal views", "right label", "least", "elsewhere"]
@@ -36,6 +37,15 @@ class Needs:
         memory: whether it reads `batch.past`, what its `remember` noted when an example was last seen.
         auxiliary: whether it reads `batch.auxiliary`, the networks that its `build` gave.
         places: feature -> (teacher's layer, student's layer), where the taps given do not name it.
+        unlabelled: whether examples without a label (-1) are welcome; they are refused otherwise.
+        validation: share of the training data, in [0, 1), that is kept apart and shown as `batch.parts["validation"]`.
+        teacher_grad: whether the teacher's answers keep their graph, down to its inputs and features.
+        heads: names of the heads it reads of the teacher, such as a team's members; ("*",) reads however many.
+        edges: whether it reads `batch.edges`: its data must be a graph.
+        own_heads: names of the heads it reads of the student.
+        vectors: whether the models answer with vectors (an embedding, an image): no class is meant, no label read.
+        tokens: whether it reads language models, logits (B, L, V) and `batch.masks`: its data must be text.
+        timed: whether their inputs are points with a time, as `data.noise.pack` packs them.
     """
 
     student: tuple[str, ...] = (CLEAN,)
@@ -46,6 +56,15 @@ class Needs:
     memory: bool = False
     auxiliary: bool = False
     places: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    unlabelled: bool = False
+    validation: float = 0.0
+    teacher_grad: bool = False
+    heads: tuple[str, ...] = ()
+    edges: bool = False
+    own_heads: tuple[str, ...] = ()
+    vectors: bool = False
+    timed: bool = False
+    tokens: bool = False
 
     def __or__(self, other: Needs) -> Needs:
         def union(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
@@ -60,6 +79,15 @@ class Needs:
             memory=self.memory or other.memory,
             auxiliary=self.auxiliary or other.auxiliary,
             places={**other.places, **self.places},
+            unlabelled=self.unlabelled and other.unlabelled,
+            validation=max(self.validation, other.validation),
+            teacher_grad=self.teacher_grad or other.teacher_grad,
+            heads=union(self.heads, other.heads),
+            edges=self.edges or other.edges,
+            own_heads=union(self.own_heads, other.own_heads),
+            vectors=self.vectors or other.vectors,
+            timed=self.timed or other.timed,
+            tokens=self.tokens or other.tokens,
         )
 
 
@@ -90,6 +118,16 @@ class Objective(ABC):
         """What the student is shown, given the data's valid range."""
         return AsIs()
 
+    @property
+    def partners(self) -> Mapping[str, Partner]:
+        """The other players by name; most methods have none."""
+        return {}
+
+    @property
+    def average_from(self) -> float | None:
+        """Share of the run, in [0, 1), after which the student's weights are averaged; None keeps the last ones."""
+        return None
+
     def remember(self, student: Outputs, batch: Batch) -> Mapping[str, Tensor]:
         """With `needs.memory`: what to note of each example, by name, (B, ...) each. Called once a batch."""
         return {}
@@ -102,8 +140,15 @@ class Objective(ABC):
         """
         raise InputError(f"{type(self).__name__} needs networks of its own: define `build`")
 
+    def rehearse(self, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        """`batch.notes` as its source might make them, the same for the same batch: for the battery."""
+        return {}
+
     def rest(self, term: str, teacher: Outputs, batch: Batch) -> Tensor:
-        """The student's logits (B, C) at which a term of the trait "elsewhere" is lowest, for the battery."""
+        """The student's logits (B, C) at which a term of the trait "elsewhere" is lowest, for the battery.
+
+        `teacher` is the student's own outputs where no teacher is needed: they show how many classes there are.
+        """
         raise InputError(f"{type(self).__name__} does not say where term {term!r} is lowest: define `rest`")
 
     def __add__(self, other: Objective) -> Sum:
@@ -151,6 +196,26 @@ class Sum(Objective):
         if any(s != special[0] for s in special[1:]):
             raise InputError("two objectives in this sum each bring a source of their own; use one of them")
         return special[0] if special else AsIs()
+
+    @property
+    def partners(self) -> Mapping[str, Partner]:
+        """The players of all parts; a name that two of them use is refused."""
+        found: dict[str, Partner] = {}
+        for _, part in self.parts:
+            if twice := sorted(found.keys() & part.partners.keys()):
+                raise InputError(f"two objectives in this sum bring the players {twice}; use one of them")
+            found.update(part.partners)
+        return found
+
+    @property
+    def average_from(self) -> float | None:
+        """The earliest start of averaging among the parts."""
+        starts = [part.average_from for _, part in self.parts if part.average_from is not None]
+        return min(starts) if starts else None
+
+    def rehearse(self, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        """The parts' notes together."""
+        return {k: v for _, part in self.parts for k, v in part.rehearse(teacher, batch).items()}
 
     def build(self, student: Outputs, teacher: Outputs) -> nn.Module:
         """The parts' networks, one a part."""

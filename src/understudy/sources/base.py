@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -18,11 +18,13 @@ Net = Callable[[Tensor], Tensor]
 class Cast:
     """The models on stage: the student's module, and the teacher as a function (None without a teacher).
 
-    The teacher is a `models.memo.Memo`: asking it twice about the clean view costs one forward pass.
+    The teacher is a `models.memo.Memo`: asking it twice about the clean view costs one forward pass; its `module` is
+    the network itself. `partners` are the other players' networks by name.
     """
 
     student: nn.Module
     teacher: Net | None
+    partners: Mapping[str, nn.Module] = field(default_factory=dict)
 
 
 class Source(ABC):
@@ -31,6 +33,11 @@ class Source(ABC):
     @abstractmethod
     def show(self, batch: Batch, cast: Cast, random: Randomness) -> Batch:
         """The batch with the views this source makes. Rows, indices and labels stay as they are."""
+
+    @property
+    def whole_batch(self) -> bool:
+        """Whether what it makes of an example depends on the others of its batch; micro-batches are refused then."""
+        return False
 
 
 @dataclass(frozen=True)
@@ -53,3 +60,8 @@ class Chain(Source):
         for source in self.sources:
             batch = source.show(batch, cast, random)
         return batch
+
+    @property
+    def whole_batch(self) -> bool:
+        """Whether one of them looks at the whole batch."""
+        return any(source.whole_batch for source in self.sources)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from understudy.objectives.base import Objective, Sum
-from understudy.testing import numerics, stage, values
+from understudy.testing import numerics, players, stage, values
 from understudy.testing.case import Case
 from understudy.training.method import Method
 
@@ -27,6 +27,7 @@ CHECKS: dict[str, Callable[[Case], str]] = {
     "source": stage.check_source,
     "split": stage.check_split,
     "teacher is a guest": stage.check_guest,
+    "players": players.check_players,
     "record": stage.check_record,
 }
 OF_PARTS = ("equality", "sign", "gradient")  # of a sum: held for each of its objectives by itself

@@ -7,9 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import get_args
 
 import torch
+from torch import nn
 
+from understudy.models.ensemble import Team
+from understudy.models.memo import Memo
 from understudy.models.taps import resolve, shapes_of
 from understudy.objectives.base import Needs, Objective, ZeroWhen
+from understudy.objectives.partner import Partner
+from understudy.sources.base import Cast
 from understudy.testing.models import TINY_SHAPE, tiny_conv
 from understudy.testing.scene import Scene, hold, make_scene
 
@@ -60,6 +65,14 @@ class Case:
                 rows=rows, seed=1000 * self.seed + shift, scale=scale, progress=progress,
             )  # fmt: skip
 
+        def tiny_partners(partners: Mapping[str, Partner], seed: int) -> dict[str, nn.Module]:
+            _, _, batch = scene.to(torch.float32).arguments()
+            cast = Cast(tiny_conv(self.classes, seed=2), Memo(self.tiny_teacher()))
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                built = {name: one.build(batch, cast) for name, one in partners.items()}
+            return {name: net.double().eval().requires_grad_(False) for name, net in built.items()}
+
         scene = made(shift)
         if self.needs.auxiliary:
             student, teacher, _ = scene.to(torch.float32).arguments()
@@ -67,10 +80,20 @@ class Case:
                 torch.manual_seed(self.seed)
                 built = self.objective.build(student, teacher).double().eval().requires_grad_(False)
             scene = replace(scene, auxiliary=built)
+        if self.objective.partners:
+            scene = replace(scene, partners=tiny_partners(self.objective.partners, self.seed))
+        _, teacher, batch = scene.arguments()
+        scene = replace(scene, notes=dict(self.objective.rehearse(teacher, batch)))
         if not self.needs.memory or progress < 0.5:
             return scene
         before, _, batch = made(shift + 500).arguments()
         return replace(scene, past=dict(self.objective.remember(before, batch)))
+
+    def tiny_teacher(self) -> nn.Module:
+        """A teacher with batch norm; a team of three where the objective reads several heads."""
+        if self.needs.heads == ("*",):
+            return Team([tiny_conv(self.classes, seed=seed) for seed in (1, 3, 4)])
+        return tiny_conv(self.classes, seed=1)
 
     def scenes(self, scale: float = 2.0) -> list[Scene]:
         """One scene early and one late in the training."""

@@ -85,7 +85,8 @@ def _moved(views: Views, way: dict[str, Tensor], amount: float) -> dict[str, Vie
 
     def one(name: str, view: View) -> View:
         features = {f: x + amount * way[f"{name}.features[{f!r}]"] for f, x in view.features.items()}
-        return View(view.logits + amount * way[f"{name}.logits"], features)
+        heads = {h: x + amount * way[f"{name}.heads[{h!r}]"] for h, x in view.heads.items()}
+        return View(view.logits + amount * way[f"{name}.logits"], features, heads)
 
     return {name: one(name, view) for name, view in views.items()}
 
@@ -136,9 +137,11 @@ def _confident(views: Views, size: float, first: int) -> dict[str, View]:
     """Logits -size, and +size at a class that moves with the example and the view."""
     found = {}
     for offset, (name, view) in enumerate(views.items()):
-        chosen = (torch.arange(len(view.logits)) + first + offset) % view.logits.shape[1]
-        logits = torch.full_like(view.logits, -size).scatter(1, chosen[:, None], size)
-        found[name] = View(logits, view.features)
+        said = []
+        for number, logits in enumerate((view.logits, *view.heads.values())):
+            chosen = (torch.arange(len(logits)) + first + offset + number) % logits.shape[1]
+            said.append(torch.full_like(logits, -size).scatter(1, chosen[:, None], size))
+        found[name] = View(said[0], view.features, dict(zip(view.heads, said[1:], strict=True)))
     return found
 
 

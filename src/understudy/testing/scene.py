@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.data.batch import CLEAN, Batch
+from understudy.data.dataset import edges_among
 from understudy.models.outputs import Outputs, View
 from understudy.objectives.base import Needs, Objective
 from understudy.testing.models import TINY_SHAPE
@@ -32,6 +33,9 @@ class Scene:
         past: what the objective noted of each example when it was last seen.
         auxiliary: the objective's own networks, in eval mode (batch norm would relate the examples).
         index: each example's row in its data set; their order if None.
+        notes: what the objective's source would note of each example.
+        partners: the other players' networks, in eval mode.
+        edges: (2, E) of a graph whose nodes the examples are.
     """
 
     student: Views
@@ -42,6 +46,9 @@ class Scene:
     past: Mapping[str, Tensor] = field(default_factory=dict)
     auxiliary: nn.Module | None = None
     index: Tensor | None = None
+    notes: Mapping[str, Tensor] = field(default_factory=dict)
+    partners: Mapping[str, nn.Module] = field(default_factory=dict)
+    edges: Tensor | None = None
 
     @property
     def rows(self) -> int:
@@ -58,8 +65,9 @@ class Scene:
         inputs = torch.full((count, *TINY_SHAPE), 0.5)
         views = dict.fromkeys({CLEAN, *self.student, *self.teacher}, inputs)
         batch = Batch(
-            views, self._index, self.labels, self.progress, past=self.past, auxiliary=self.auxiliary
-        )
+            views, self._index, self.labels, self.progress, past=self.past, auxiliary=self.auxiliary,
+            notes=self.notes, partners=self.partners, edges=self.edges,
+        )  # fmt: skip
         return Outputs(self.student), Outputs(self.teacher), batch
 
     def terms(self, objective: Objective) -> dict[str, Tensor]:
@@ -84,19 +92,24 @@ class Scene:
             teacher=map_views(self.teacher, change),
             base=map_views(self.base, change),
             past={name: change(rows) for name, rows in self.past.items()},
+            notes={n: change(x) if x.is_floating_point() else x for n, x in self.notes.items()},
         )
 
     def to(self, dtype: torch.dtype) -> Scene:
         """The same scene in another precision; the objective's own networks have at least float32."""
         wide = torch.promote_types(dtype, torch.float32)
         own = None if self.auxiliary is None else copy.deepcopy(self.auxiliary).to(wide)
-        return replace(self.map(lambda answer: answer.to(dtype)), auxiliary=own)
+        partners = {name: copy.deepcopy(net).to(wide) for name, net in self.partners.items()}
+        return replace(self.map(lambda answer: answer.to(dtype)), auxiliary=own, partners=partners)
 
     def select(self, rows: Tensor | slice) -> Scene:
         """Some of its examples, in the order given."""
         chosen = self.map(lambda answer: answer[rows])
         labels = None if self.labels is None else self.labels[rows]
-        return replace(chosen, labels=labels, index=self._index[rows])
+        notes = {name: x[rows] for name, x in self.notes.items()}
+        kept = torch.arange(self.rows)[rows]
+        edges = None if self.edges is None else edges_among(self.edges, kept, self.rows)
+        return replace(chosen, labels=labels, index=self._index[rows], notes=notes, edges=edges)
 
     def equal(self) -> Scene:
         """The scene in which student and teacher are one function, whose answers differ from view to view."""
@@ -130,20 +143,41 @@ def make_scene(
     def normal(*shape: int) -> Tensor:
         return torch.randn(rows, *shape, generator=generator, dtype=torch.float64)
 
-    def views(names: tuple[str, ...]) -> dict[str, View]:
+    heads = ("0", "1", "2") if "*" in needs.heads else needs.heads
+
+    def views(names: tuple[str, ...], heads: tuple[str, ...] = ()) -> dict[str, View]:
         return {
-            n: View(scale * normal(classes), {f: normal(*shapes[f]) for f in needs.features}) for n in names
+            n: View(
+                scale * normal(classes),
+                {f: normal(*shapes[f]) for f in needs.features},
+                {h: scale * normal(classes) for h in heads},
+            )
+            for n in names
         }
 
     labels = torch.randint(classes, (rows,), generator=generator) if needs.labels else None
     every = tuple(dict.fromkeys((*needs.student, *needs.teacher)))
-    return Scene(views(needs.student), views(needs.teacher), labels, progress, views(every))
+    both = tuple(dict.fromkeys((*heads, *needs.own_heads)))
+    student, teacher = views(needs.student, needs.own_heads), views(needs.teacher, heads)
+    scene = Scene(student, teacher, labels, progress, views(every, both))
+    return replace(scene, edges=ring(rows)) if needs.edges else scene
+
+
+def ring(nodes: int) -> Tensor:
+    """Both directions of a ring through all nodes but the last, which stays alone: (2, E); no edge below 3 nodes."""
+    one = torch.arange(nodes - 1 if nodes > 2 else 0)
+    other = one.roll(-1)
+    return torch.stack((torch.cat((one, other)), torch.cat((other, one))))
 
 
 def map_views(views: Views, change: Callable[[Tensor], Tensor]) -> dict[str, View]:
     """Views with every answer changed."""
     return {
-        name: View(change(view.logits), {f: change(value) for f, value in view.features.items()})
+        name: View(
+            change(view.logits),
+            {f: change(value) for f, value in view.features.items()},
+            {h: change(value) for h, value in view.heads.items()},
+        )
         for name, view in views.items()
     }
 
@@ -154,6 +188,7 @@ def leaves(views: Views) -> dict[str, Tensor]:
     for name, view in views.items():
         found[f"{name}.logits"] = view.logits
         found.update({f"{name}.features[{f!r}]": value for f, value in view.features.items()})
+        found.update({f"{name}.heads[{h!r}]": value for h, value in view.heads.items()})
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from understudy.sources.attacked import Attacked
 from understudy.sources.base import Cast, Source
 from understudy.testing.case import Case
 from understudy.testing.models import TINY_SHAPE, tiny_conv, tiny_mlp
-from understudy.testing.scene import hold
+from understudy.testing.scene import hold, ring
 from understudy.training.player import Player
 from understudy.training.settings import TrainingSettings
 
@@ -53,21 +53,27 @@ class _Raising(Objective):
         return self.inner.build(student, teacher)
 
 
-def _batch(case: Case, dtype: torch.dtype = torch.float32) -> Batch:
+def make_batch(case: Case, dtype: torch.dtype = torch.float32) -> Batch:
     generator = torch.Generator().manual_seed(case.seed)
     inputs = torch.rand(ROWS, *TINY_SHAPE, generator=generator).to(dtype)
     labels = torch.randint(case.classes, (ROWS,), generator=generator) if case.needs.labels else None
-    return Batch({"clean": inputs}, torch.arange(ROWS) + 100, labels, 0.9)
+    edges = ring(ROWS) if case.needs.edges else None
+    batch = Batch({"clean": inputs}, torch.arange(ROWS) + 100, labels, 0.9, edges=edges)
+    if not case.needs.validation:
+        return batch
+    held = torch.rand(ROWS, *TINY_SHAPE, generator=generator).to(dtype)
+    known = torch.randint(case.classes, (ROWS,), generator=generator)
+    return replace(batch, parts={"validation": Batch({"clean": held}, torch.arange(ROWS), known)})
 
 
-def _player(case: Case, objective: Objective, **settings: Any) -> Player:
+def make_player(case: Case, objective: Objective, **settings: Any) -> Player:
     """A student and a teacher with batch norm; the teacher's flags are as odd as a user's may be."""
-    teacher = tiny_conv(case.classes, seed=1) if case.needs.teacher else None
-    if teacher is not None:
-        teacher.get_submodule(
+    teacher = case.tiny_teacher() if case.needs.teacher or case.objective.partners else None
+    for part in () if teacher is None else getattr(teacher, "members", [teacher]):
+        part.get_submodule(
             "mid"
         ).eval()  # the rest in train mode: an unfrozen teacher's statistics would move
-        teacher.get_submodule("head").requires_grad_(False)
+        part.get_submodule("head").requires_grad_(False)
     return Player(
         tiny_conv(case.classes, seed=2),
         teacher,
@@ -78,7 +84,16 @@ def _player(case: Case, objective: Objective, **settings: Any) -> Player:
     )
 
 
-def _random(step: int = 0, rows: slice = slice(None), total: int | None = None) -> Randomness:
+def _cast(case: Case, student: nn.Module, teacher: nn.Module, batch: Batch) -> Cast:
+    """The models on stage, with the other players' networks as they are first built."""
+    cast = Cast(student, Memo(teacher))
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(case.seed)
+        built = {name: partner.build(batch, cast) for name, partner in case.objective.partners.items()}
+    return replace(cast, partners={name: net.to(batch.clean.dtype) for name, net in built.items()})
+
+
+def make_random(step: int = 0, rows: slice = slice(None), total: int | None = None) -> Randomness:
     random = Randomness(3)
     random.begin(step, rows, total)
     return random
@@ -116,16 +131,16 @@ def _unchanged(who: str, module: nn.Module | None, *only: str) -> Iterator[None]
 
 def check_guest(case: Case) -> str:
     """A training step leaves the teacher as it was and no hook on either model, also if something raises."""
-    player = _player(case, case.objective)
+    player = make_player(case, case.objective)
     with (
         _unchanged("the teacher", player.teacher),
         _unchanged("the student", player.student, "hooks"),
         player,
     ):
-        player.contribute(_batch(case), ROWS, _random())
+        player.contribute(make_batch(case), ROWS, make_random())
         player.step(0.0)
     for where in ("the objective", "the student's forward"):
-        player = _player(case, _Raising(case.objective) if where == "the objective" else case.objective)
+        player = make_player(case, _Raising(case.objective) if where == "the objective" else case.objective)
         with (
             _unchanged(f"the teacher, after {where} raised,", player.teacher),
             _unchanged(f"the student, after {where} raised,", player.student, "hooks"),
@@ -133,11 +148,16 @@ def check_guest(case: Case) -> str:
             _raises(where, player, case)
     if not case.needs.whole_batch:
         return "teacher as it was, no hook left"
+    hold(_refuses_parts(case), "needs the whole batch, but a player accepts micro-batches")
+    return "teacher as it was, no hook left; micro-batches refused"
+
+
+def _refuses_parts(case: Case) -> bool:
     try:
-        _player(case, case.objective, accumulate=2)
+        make_player(case, case.objective, accumulate=2)
     except InputError:
-        return "teacher as it was, no hook left; micro-batches refused"
-    raise AssertionError("needs the whole batch, but a player accepts micro-batches")
+        return True
+    return False
 
 
 def _raises(where: str, player: Player, case: Case) -> None:
@@ -154,7 +174,7 @@ def _raises(where: str, player: Player, case: Case) -> None:
         restore = lambda: setattr(head, "forward", plain)  # noqa: E731
     try:
         with player:
-            player.contribute(_batch(case), ROWS, _random())
+            player.contribute(make_batch(case), ROWS, make_random())
     except _Stop:
         return
     finally:
@@ -166,9 +186,9 @@ def check_parameters(case: Case) -> str:
     """A step trains the student and nothing else; the objective hides no parameter in its fields."""
     hidden = [path for path, value in _fields(case.objective) if _trains(value)]
     hold(not hidden, f"fields {hidden} hold parameters: an objective is a frozen set of hyperparameters")
-    player = _player(case, case.objective)
+    player = make_player(case, case.objective)
     with player:
-        player.contribute(_batch(case), ROWS, _random())
+        player.contribute(make_batch(case), ROWS, make_random())
     reached = [n for n, p in player.student.named_parameters() if p.grad is not None and p.grad.any()]
     hold(bool(reached), "no gradient reaches the student")
     if player.teacher is not None:
@@ -194,13 +214,14 @@ def _trains(value: Any) -> bool:
 def check_source(case: Case) -> str:
     """The source gives the views that are looked at, keeps rows and labels, and leaves the student alone."""
     source = case.objective.source(0.0, 1.0)
-    teacher, student, batch = tiny_conv(case.classes, seed=1), tiny_conv(case.classes, seed=2), _batch(case)
+    teacher, student, batch = case.tiny_teacher(), tiny_conv(case.classes, seed=2), make_batch(case)
+    cast = _cast(case, student, teacher, batch)
     modes = isinstance(source, Attacked) and source.train_mode
     watched = ("mode", "hooks", "gradient", "requires_grad", "conv", "head") if modes else ()
     state = torch.random.get_rng_state()
     copy = batch.clean.clone()
     with frozen(teacher), _unchanged("the teacher", teacher), _unchanged("the student", student, *watched):
-        shown = source.show(batch, Cast(student, Memo(teacher)), _random())
+        shown = source.show(batch, cast, make_random())
     needed = {*case.needs.student, *case.needs.teacher}
     hold(
         needed <= set(shown.views),
@@ -219,24 +240,36 @@ def check_source(case: Case) -> str:
 
 
 def check_split(case: Case) -> str:
-    """However a batch is split, each example is shown the same, and again so at the same step."""
-    source, batch = case.objective.source(0.0, 1.0), _batch(case, torch.float64)
+    """However a batch is split, each example is shown the same, and again so at the same step.
+
+    A source that declares `whole_batch` must show a split batch otherwise, and be refused micro-batches.
+    """
+    source, batch = case.objective.source(0.0, 1.0), make_batch(case, torch.float64)
     teacher, student = tiny_mlp(case.classes, seed=1).double(), tiny_mlp(case.classes, seed=2).double()
 
-    def show(rows: slice) -> Mapping[str, Tensor]:
+    def show(rows: slice, step: int = 0) -> Mapping[str, Tensor]:
         views = {name: view[rows] for name, view in batch.views.items()}
         labels = None if batch.labels is None else batch.labels[rows]
         part = Batch(views, batch.index[rows], labels, batch.progress)
         with frozen(teacher):
-            return source.show(part, Cast(student, Memo(teacher)), _random(0, rows, ROWS)).views
+            cast = _cast(case, student, teacher, batch)
+            return source.show(part, cast, make_random(step, rows, ROWS)).views
 
-    whole, again = show(slice(0, ROWS)), show(slice(0, ROWS))
-    parts = [show(slice(0, 2)), show(slice(2, ROWS))]
-    for name, view in whole.items():
-        hold(torch.equal(view, again[name]), f"view {name!r} differs between two showings of one step")
-        split = torch.cat([part[name] for part in parts])
-        hold(torch.allclose(split, view, atol=1e-9), f"view {name!r} depends on how the batch is split")
-    return "one view an example, however the batch is split"
+    differs = []
+    for step in range(4):
+        whole, again = show(slice(0, ROWS), step), show(slice(0, ROWS), step)
+        parts = [show(slice(0, 2), step), show(slice(2, ROWS), step)]
+        for name, view in whole.items():
+            hold(torch.equal(view, again[name]), f"view {name!r} differs between two showings of one step")
+            split = torch.cat([part[name] for part in parts])
+            if not torch.allclose(split, view, atol=1e-9):
+                differs.append(name)
+    if not source.whole_batch:
+        hold(not differs, f"view {', '.join(map(repr, differs[:1]))} depends on how the batch is split")
+        return "one view an example, however the batch is split"
+    hold(bool(differs), "the source declares whole_batch, but splitting the batch changes no view")
+    hold(_refuses_parts(case), "the source declares whole_batch, but a player accepts micro-batches")
+    return "examples are shown together: micro-batches are refused"
 
 
 def check_record(case: Case) -> str:

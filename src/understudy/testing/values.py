@@ -70,7 +70,7 @@ def _right_label(case: Case, scene: Scene, term: str) -> None:
     hold(scene.labels is not None, f"term {term!r} is zero at the right label, but `needs` names no labels")
     assert scene.labels is not None
     logits = 100 * F.one_hot(scene.labels, case.classes).to(next(iter(scene.student.values())).logits)
-    sure = replace(scene, student={n: View(logits.clone(), v.features) for n, v in scene.student.items()})
+    sure = replace(scene, student={n: _stating(logits.clone(), v) for n, v in scene.student.items()})
     _is_zero(case, sure, term, "where the student is certain of the true label")
     wrong = replace(scene, labels=(scene.labels + 1) % case.classes)
     sure = replace(sure, labels=wrong.labels)
@@ -78,6 +78,11 @@ def _right_label(case: Case, scene: Scene, term: str) -> None:
     hold(
         (values > 1e-3).all(), f"term {term!r} stays near zero where the student is certain of a wrong label"
     )
+
+
+def _stating(logits: Tensor, view: View) -> View:
+    """A student that says `logits` (B, C) with every head."""
+    return View(logits, view.features, dict.fromkeys(view.heads, logits))
 
 
 def _least(case: Case, scene: Scene, term: str) -> None:
@@ -97,9 +102,9 @@ def _least(case: Case, scene: Scene, term: str) -> None:
 
 
 def _elsewhere(case: Case, scene: Scene, term: str) -> None:
-    _, teacher, batch = scene.arguments()
-    logits = case.objective.rest(term, teacher, batch).to(next(iter(scene.student.values())).logits)
-    resting = replace(scene, student={n: View(logits, v.features) for n, v in scene.student.items()})
+    student, teacher, batch = scene.arguments()
+    logits = case.objective.rest(term, teacher if teacher.views else student, batch).to(next(iter(scene.student.values())).logits)
+    resting = replace(scene, student={n: _stating(logits, v) for n, v in scene.student.items()})
     lowest = resting.terms(case.objective)[term]
     at_teacher = scene.equal().terms(case.objective)[term]
     hold(
@@ -110,9 +115,7 @@ def _elsewhere(case: Case, scene: Scene, term: str) -> None:
     generator = torch.Generator().manual_seed(0)
     for size in (0.1, 0.1, 0.1, 1.0, 1.0, 10.0):
         step = size * torch.randn(logits.shape, generator=generator, dtype=torch.float64).to(logits)
-        around = replace(
-            scene, student={n: View(logits + step, v.features) for n, v in scene.student.items()}
-        )
+        around = replace(scene, student={n: _stating(logits + step, v) for n, v in scene.student.items()})
         hold(
             (around.terms(case.objective)[term] >= lowest - EXACT[lowest.dtype] * (1 + lowest.abs())).all(),
             f"term {term!r} is lower than where `rest` says that it is lowest",

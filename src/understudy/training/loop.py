@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from understudy.data.batch import Batch
 from understudy.data.dataset import DataSet
-from understudy.data.loader import GlobalBatch, batches, steps_per_epoch
+from understudy.data.loader import GlobalBatch, batches, pick, steps_per_epoch
 from understudy.data.randomness import Randomness
 from understudy.errors import InputError
 from understudy.objectives.base import Objective
@@ -48,6 +48,7 @@ class Task:
     taps: Taps
     folder: Path | None
     tick: Tick | None = None
+    validation: DataSet | None = None
 
 
 @contextmanager
@@ -100,7 +101,9 @@ class _Training:
     def __init__(self, runtime: Runtime, task: Task, player: Player) -> None:
         self.runtime, self.task, self.player = runtime, task, player
         self.random = Randomness(task.settings.seed)
-        self.monitor = Monitor(player.teacher, task.data, runtime.device)
+        self.apart = Randomness(task.settings.seed + 104729)
+        vectors = task.objective.needs.vectors
+        self.monitor = Monitor(player.teacher, task.data, runtime.device, vectors=vectors)
         self.run_folder = None if task.folder is None else RunFolder(task.folder)
         self.per_epoch = steps_per_epoch(len(task.data), task.settings.batch_size)
         self.total = self.per_epoch * task.settings.epochs
@@ -140,8 +143,8 @@ class _Training:
             self._finish_epoch(epoch, asked)
             if asked and self.step < self.total:
                 raise KeyboardInterrupt
-        student = self.player.student
-        return {name: value.detach().cpu() for name, value in student.state_dict().items()}, self.rows
+        final = self.player.result()
+        return {name: value.detach().cpu() for name, value in final.items()}, self.rows
 
     def _take(self, item: GlobalBatch) -> None:
         """One global step: this process's examples in micro-batches, gradients summed, one optimiser step."""
@@ -149,7 +152,7 @@ class _Training:
         epochs = self.task.settings.epochs
         for batch, rows in _micro_batches(item, self.task.settings.accumulate):
             self.random.begin(self.step, rows, item.total)
-            batch = replace(batch, progress=progress, epoch=epoch, epochs=epochs)
+            batch = replace(batch, progress=progress, epoch=epoch, epochs=epochs, parts=self._parts())
             batch = _to(batch, self.runtime.device)
             with self.runtime.autocast():
                 shares = self.player.contribute(batch, item.total, self.random)
@@ -157,6 +160,16 @@ class _Training:
                 self.sums[name] = share if name not in self.sums else self.sums[name] + share
         self.runtime.sum_gradients(self.player.parameters)
         self.player.step(progress)
+
+    def _parts(self) -> dict[str, Batch]:
+        """A batch of the examples that are kept apart, drawn with replacement from the seed and the step."""
+        held = self.task.validation
+        if held is None:
+            return {}
+        self.apart.begin(self.step)
+        size = min(self.task.settings.batch_size, len(held))
+        index = self.apart.integers(torch.empty(size), 0, len(held))
+        return {"validation": _to(pick(held, index), self.runtime.device)}
 
     def _finish_epoch(self, epoch: int, stopping: bool) -> None:
         """Write the epoch's row and, if time allows, it was the last or the run stops here, a checkpoint."""
@@ -236,7 +249,8 @@ def _micro_batches(item: GlobalBatch, parts: int) -> Iterator[tuple[Batch, slice
         views = {name: view[own] for name, view in batch.views.items()}
         labels = None if batch.labels is None else batch.labels[own]
         first = item.rows.start + start
-        yield Batch(views, batch.index[own], labels), slice(first, first + own.stop - own.start)
+        masks = {name: mask[own] for name, mask in batch.masks.items()}
+        yield Batch(views, batch.index[own], labels, masks=masks), slice(first, first + own.stop - own.start)
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:
@@ -244,4 +258,6 @@ def _to(batch: Batch, device: torch.device) -> Batch:
         return batch
     views = {name: view.to(device, non_blocking=True) for name, view in batch.views.items()}
     labels = None if batch.labels is None else batch.labels.to(device, non_blocking=True)
-    return replace(batch, views=views, labels=labels)
+    masks = {name: mask.to(device, non_blocking=True) for name, mask in batch.masks.items()}
+    edges = None if batch.edges is None else batch.edges.to(device, non_blocking=True)
+    return replace(batch, views=views, labels=labels, masks=masks, edges=edges)

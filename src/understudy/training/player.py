@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +14,7 @@ from understudy.data.batch import Batch
 from understudy.data.memory import Memory
 from understudy.data.randomness import Randomness
 from understudy.errors import InputError
-from understudy.models.look import frozen, logits_of
+from understudy.models.look import answer_of, frozen, heads_of
 from understudy.models.memo import Memo
 from understudy.models.outputs import Outputs, View
 from understudy.models.taps import Tapped
@@ -22,7 +22,9 @@ from understudy.objectives.base import EMBEDDING, Objective
 from understudy.objectives.reduction import reduce_terms
 from understudy.sources.base import Cast, Source
 from understudy.training.embedding import TappedBeforeHead
+from understudy.training.averaging import Average
 from understudy.training.optim import learning_rate, make_optimizer
+from understudy.training.partners import Partners
 from understudy.training.settings import TrainingSettings
 
 Taps = Mapping[str, tuple[str, str]]
@@ -51,12 +53,15 @@ class Player:
         needs = self.objective.needs
         if needs.teacher and self.teacher is None:
             raise InputError(f"{type(self.objective).__name__} needs a teacher, and none was given")
-        if needs.whole_batch and (self.settings.accumulate > 1 or self.settings.devices > 1):
+        related = needs.whole_batch or self.source.whole_batch
+        if related and (self.settings.accumulate > 1 or self.settings.devices > 1):
             raise InputError(
                 "this objective relates examples to one another: use accumulate=1 and one device"
             )
         if needs.memory and self.settings.devices > 1:
             raise InputError("this objective remembers every example, on one device: use devices=1")
+        if self.objective.partners and (self.settings.accumulate > 1 or self.settings.devices > 1):
+            raise InputError("players take turns on whole batches: use accumulate=1 and one device")
         self.taps = {**needs.places, **self.taps}
         if missing := [n for n in needs.features if n not in self.taps and n != EMBEDDING]:
             raise InputError(f"the objective reads features {missing}; name their layers in `taps`")
@@ -78,6 +83,10 @@ class Player:
         self._memory = Memory()
         self._auxiliary: nn.Module | None = None
         self._saved: dict[str, Any] | None = None  # a state that waits for the auxiliary networks to be there
+        self.partners = Partners(self.objective.partners, self.settings)
+        self._average = Average(self.student, self.objective.average_from)
+        self._steps = 0
+        self._last: tuple[Batch, Outputs, Outputs] | None = None
 
     def __enter__(self) -> Player:
         """Freeze the teacher, set the student to train mode and hang up the taps, until the block ends."""
@@ -99,34 +108,59 @@ class Player:
 
     def contribute(self, batch: Batch, denominator: int, random: Randomness) -> dict[str, Tensor]:
         """Add this batch's share of the gradient; the terms' shares of the loss, detached."""
-        cast = Cast(self.student, self._memo)
+        cast, needs = self.cast(), self.objective.needs
+        if self.partners:
+            self.partners.ready(batch, cast)
         batch = self.source.show(batch, cast, random)
-        needs = self.objective.needs
         if needs.memory:
             batch = replace(batch, past=self._memory.recall(batch.index))
         student = Outputs({name: self._student_view(batch.views[name]) for name in needs.student})
         teacher = Outputs({name: self._teacher_view(batch.views[name]) for name in needs.teacher})
         if needs.auxiliary:
-            batch = replace(batch, auxiliary=self._own_networks(student, teacher, batch.clean.device))
+            batch = replace(batch, auxiliary=self._own_networks(student, teacher, batch.index.device))
+        if self.partners:
+            batch = replace(batch, partners=self.partners.networks)
+            self._last = (batch, _without_graph(student), _without_graph(teacher))
+            self.partners.play(self._steps, batch.progress, False, self._last, cast)
         loss, shares = reduce_terms(self.objective.terms(student, teacher, batch), denominator)
         torch.autograd.backward(loss, inputs=self.parameters)
         if needs.memory:
             self._memory.note(batch.index, self.objective.remember(student, batch))
-        if self._memo is not None:
+        if self._memo is not None and not self.partners:
             self._memo.forget()
         return {name: share.detach() for name, share in shares.items()}
+
+    def cast(self) -> Cast:
+        """The models on stage."""
+        return Cast(self.student, self._memo, self.partners.networks)
 
     def _student_view(self, inputs: Tensor) -> View:
         if (tapped := self._views.get("student")) is not None:
             return View(*tapped(inputs))
-        return View(logits_of(self.student(inputs)))
+        said = self.student(inputs)
+        return View(answer_of(said), heads=heads_of(said))
 
     def _teacher_view(self, inputs: Tensor) -> View:
         assert self._memo is not None
+        wanted = self.objective.needs.teacher_grad
+        if wanted:  # the teacher's weights ask for none, so the graph starts at a fresh leaf
+            inputs = inputs.detach().requires_grad_()
+        view = self._ask_teacher(inputs, wanted)
+        asked = self.objective.needs.heads
+        if missing := [name for name in asked if name != "*" and name not in view.heads]:
+            raise InputError(
+                f"the teacher has no head {missing}, it has {sorted(view.heads) or 'one answer only'}"
+            )
+        if "*" in asked and not view.heads:
+            raise InputError("this objective reads several teachers: name two of them at least")
+        return view
+
+    def _ask_teacher(self, inputs: Tensor, wanted: bool) -> View:
+        assert self._memo is not None
         if (tapped := self._views.get("teacher")) is not None:
-            with torch.no_grad():
+            with torch.set_grad_enabled(wanted):
                 return View(*tapped(inputs))
-        return View(self._memo(inputs))
+        return self._memo.view(inputs)
 
     def _own_networks(self, student: Outputs, teacher: Outputs, device: torch.device) -> nn.Module:
         """The objective's networks, made of the seed when first asked for, and trained from then on."""
@@ -151,10 +185,29 @@ class Player:
             group["lr"] = learning_rate(self.settings, progress)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self._average.note(progress)
+        if self._last is not None:
+            self.partners.play(self._steps, progress, True, self._last, self.cast())
+            self._last = None
+            if self._memo is not None:
+                self._memo.forget()
+        self._steps += 1
+
+    def result(self) -> dict[str, Tensor]:
+        """The student's final state: the average of its weights where one was asked for, else the last ones."""
+        return {**self.student.state_dict(), **self._average.weights()}
 
     def state(self) -> dict[str, Any]:
         """All that must survive: the student's weights, the optimiser; memory and networks of the objective's."""
-        state = {"student": dict(self.student.state_dict()), "optimizer": self.optimizer.state_dict()}
+        state: dict[str, Any] = {
+            "student": dict(self.student.state_dict()),
+            "optimizer": self.optimizer.state_dict(),
+            "steps": self._steps,
+        }
+        if self.partners:
+            state["partners"] = self.partners.state()
+        if self._average.count:
+            state["average"] = self._average.state()
         if self.objective.needs.memory:
             state["memory"] = self._memory.state()
         if self._auxiliary is not None:
@@ -164,6 +217,9 @@ class Player:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
         self.student.load_state_dict(state["student"])
+        self._steps = state["steps"]
+        self.partners.restore(state.get("partners", {}))
+        self._average.restore(state.get("average"))
         if "auxiliary" in state:
             self._saved = state  # the optimiser's too: it knows the networks by their place in its list
         else:
@@ -175,7 +231,18 @@ class Player:
 def _two_examples(said: Outputs) -> Outputs:
     """The answers to the first two examples: enough to see shapes."""
 
-    def short(view: View) -> View:
-        return View(view.logits[:2].detach(), {name: x[:2].detach() for name, x in view.features.items()})
+    return _each(said, lambda x: x[:2].detach())
 
-    return Outputs({name: short(view) for name, view in said.views.items()})
+
+def _without_graph(said: Outputs) -> Outputs:
+    return _each(said, lambda x: x.detach())
+
+
+def _each(said: Outputs, change: Callable[[Tensor], Tensor]) -> Outputs:
+    """The answers with every tensor changed."""
+
+    def one(view: View) -> View:
+        parts = ({name: change(x) for name, x in part.items()} for part in (view.features, view.heads))
+        return View(change(view.logits), *parts)
+
+    return Outputs({name: one(view) for name, view in said.views.items()})
