@@ -14,17 +14,20 @@ from understudy.methods.self_distillation.dkpp import DKPP
 from understudy.objectives.base import Sum
 from understudy.recipes import RECIPES, kind_of, make_recipe, recipe_class
 from understudy.recipes.base import GIVEN, Recipe, Stage, check_stages
+from understudy.recipes.estimator import EstimatorRecipe
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_has_stages_that_can_be_run_and_a_card(name: str) -> None:
+def test_every_recipe_has_stages_that_can_be_run_or_fits_its_student(name: str) -> None:
     recipe = make_recipe(name)
+    assert name not in CATALOGUE
+    assert kind_of(name) is recipe_class(name) is type(recipe)
+    if isinstance(recipe, EstimatorRecipe):
+        return
     assert isinstance(recipe, Recipe)
     stages = recipe.stages("mlp[8]")
     check_stages(stages)
     assert stages[-1].model == "mlp[8]"
-    assert name not in CATALOGUE
-    assert kind_of(name) is recipe_class(name) is type(recipe)
 
 
 def test_a_chain_of_assistants_each_taught_by_the_one_before() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from understudy.errors import InputError
 from understudy.objectives.base import Objective
+from understudy.recipes.choice import Choice
 
 GIVEN = "teacher"  # the teacher that the recipe is given, as a stage's teacher
 
@@ -22,6 +23,7 @@ class Stage:
         objective: what its student is asked.
         teacher: `GIVEN` or an earlier stage's name.
         reseed: added to the run's seed, for its first weights and the order of its data.
+        choice: decides, when its turn comes, which examples it is shown and which of their labels; None shows all.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Stage:
     objective: Objective
     teacher: str = GIVEN
     reseed: int = 0
+    choice: Choice | None = None
 
 
 class Recipe(ABC):
