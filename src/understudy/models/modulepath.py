@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from understudy.errors import InputError, unknown
-from understudy.models import zoo
+from understudy.models import two_heads, zoo
 from understudy.models.config import ModelConfig
 from understudy.models.normalize import Normalized
 
@@ -66,6 +66,9 @@ def build_module(source: str) -> nn.Module:
 
 def build(config: ModelConfig) -> nn.Module:
     """The network of a configuration: of the zoo or by import path; normalised inside as `zoo.build` does."""
+    if two_heads.is_two_heads(config.spec):
+        inner, alpha, beta = two_heads.parse(config)
+        return two_heads.TwoHeads(build(inner), alpha, beta)
     if not is_module_path(config.spec):
         return zoo.build(config)
     body = build_module(config.spec)

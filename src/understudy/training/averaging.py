@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from understudy.errors import InputError
 
 
 class Average:
-    """A running mean of a module's trained parameters, in float64; buffers are left as they are.
+    """A running mean of a module's trained parameters, in float64.
 
     Args:
         module: what is trained.
@@ -36,10 +38,13 @@ class Average:
                 mean = self._mean.setdefault(name, torch.zeros_like(value, dtype=torch.float64))
                 mean += (value - mean) / self.count
 
-    def weights(self) -> dict[str, Tensor]:
-        """The means by name, in the parameters' own types; {} where nothing was averaged."""
-        kinds = dict(self.module.named_parameters())
-        return {name: mean.to(kinds[name].dtype) for name, mean in self._mean.items()}
+    @torch.no_grad()
+    def settle(self, data: Iterable[Tensor]) -> None:
+        """Give the module the means, and batch norm the statistics that it then sees over `data`, inputs (B, ...)."""
+        for name, value in self.module.named_parameters():
+            if name in self._mean:
+                value.copy_(self._mean[name])
+        update_bn(data, self.module)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

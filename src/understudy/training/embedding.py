@@ -26,6 +26,18 @@ def head_of(model: nn.Module) -> str:
     return linear[-1]
 
 
+def map_of(model: nn.Module) -> str:
+    """The name of the last convolution, in the order in which the model's parts were made.
+
+    Raises:
+        InputError: the model has none.
+    """
+    found = [name for name, part in model.named_modules() if isinstance(part, nn.Conv2d) and name]
+    if not found:
+        raise InputError("this model has no convolution whose output could be its map: name a layer in `taps`")
+    return found[-1]
+
+
 class TappedBeforeHead(Tapped):
     """Taps of which some, given as None, are the embedding: the input of the last linear layer, (B, ...).
 
@@ -53,9 +65,9 @@ class TappedBeforeHead(Tapped):
         for feature in self._before:
             head = self.model.get_submodule(self.layers[feature])
             assert isinstance(head, nn.Linear)
-            if head.out_features != logits.shape[1]:
+            if head.out_features != logits.shape[-1]:
                 raise InputError(
                     f"the last linear layer, {self.layers[feature]!r}, gives {head.out_features} numbers and the "
-                    f"model {logits.shape[1]}: it is not the head. Name the layer of {feature!r} in `taps`"
+                    f"model {logits.shape[-1]}: it is not the head. Name the layer of {feature!r} in `taps`"
                 )
         return logits, seen

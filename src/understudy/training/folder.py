@@ -10,8 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from understudy.errors import InputError
+import safetensors.torch
+from torch import nn
 
+from understudy.errors import InputError
+from understudy.models.normalize import body_of
+from understudy.models.saved import write_atomically
+
+PLAYERS = "players"  # folder of the networks that learned beside the student
 LEFT_BY_A_KILL = ".config.json.partial"  # all that a run killed in its first moment may leave behind
 
 
@@ -143,6 +149,17 @@ class RunFolder:
         rows = self.rows()[:count]
         write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in rows))
         return rows
+
+    def add_players(self, players: Mapping[str, nn.Module]) -> None:
+        """Write the networks that learned beside the student, each to players/NAME.safetensors, a bare state dict."""
+        for name, network in players.items():
+            place = self.path / PLAYERS
+            try:
+                place.mkdir(exist_ok=True)
+            except OSError as error:
+                raise InputError(f"could not make {place}: {error.strerror or error}") from error
+            state = {key: value.detach().cpu().clone() for key, value in body_of(network).state_dict().items()}
+            write_atomically(place / f"{name}.safetensors", safetensors.torch.save(state))
 
     def add_row(self, row: Mapping[str, Any]) -> None:
         """Append one row."""

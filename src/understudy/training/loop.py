@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from understudy.data.batch import Batch
 from understudy.data.dataset import DataSet
-from understudy.data.loader import GlobalBatch, batches, pick, steps_per_epoch
+from understudy.data.loader import GlobalBatch, batches, in_order, pick, steps_per_epoch
 from understudy.data.randomness import Randomness
 from understudy.errors import InputError
 from understudy.objectives.base import Objective
 from understudy.sources.base import Source
+from understudy.training.answers import StoredAnswers
 from understudy.training.checkpoint import load_checkpoint, save_checkpoint
 from understudy.training.folder import RunFolder
 from understudy.training.monitor import Monitor
@@ -49,6 +50,7 @@ class Task:
     folder: Path | None
     tick: Tick | None = None
     validation: DataSet | None = None
+    answers: StoredAnswers | None = None
 
 
 @contextmanager
@@ -89,6 +91,7 @@ def fit(runtime: Runtime, task: Task) -> tuple[dict[str, Tensor], list[dict[str,
         task.source,
         settings,
         task.taps,
+        answers=task.answers,
     )
     with torch.random.fork_rng(), _interrupts() as interrupted, player:
         torch.manual_seed(settings.seed)
@@ -143,7 +146,10 @@ class _Training:
             self._finish_epoch(epoch, asked)
             if asked and self.step < self.total:
                 raise KeyboardInterrupt
-        final = self.player.result()
+        if self.run_folder is not None and self.runtime.is_main:
+            self.run_folder.add_players(self.player.others())
+        whole = in_order(self.task.data, settings.batch_size)
+        final = self.player.result(batch.clean.to(self.runtime.device) for batch in whole)
         return {name: value.detach().cpu() for name, value in final.items()}, self.rows
 
     def _take(self, item: GlobalBatch) -> None:

@@ -30,6 +30,10 @@ class Method(Objective):
         """The method at this training radius; methods that attack nothing return themselves."""
         return self
 
+    def with_end(self, end: int | None) -> Method:
+        """The method told the token that ends an answer, if there is one; those that generate nothing stay."""
+        return self
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarialMethod(Method):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,15 +14,17 @@ from understudy.data.batch import Batch
 from understudy.data.memory import Memory
 from understudy.data.randomness import Randomness
 from understudy.errors import InputError
+from understudy.models.functional import learning, one_step, said_at
 from understudy.models.look import answer_of, frozen, heads_of
 from understudy.models.memo import Memo
 from understudy.models.outputs import Outputs, View
 from understudy.models.taps import Tapped
-from understudy.objectives.base import EMBEDDING, Objective
+from understudy.objectives.base import EMBEDDING, MAP, Objective
 from understudy.objectives.reduction import reduce_terms
 from understudy.sources.base import Cast, Source
-from understudy.training.embedding import TappedBeforeHead
+from understudy.training.answers import StoredAnswers
 from understudy.training.averaging import Average
+from understudy.training.embedding import TappedBeforeHead, map_of
 from understudy.training.optim import learning_rate, make_optimizer
 from understudy.training.partners import Partners
 from understudy.training.settings import TrainingSettings
@@ -37,6 +39,7 @@ class Player:
     Attributes:
         student, teacher: modules on the right device; the teacher is frozen while the player is on stage.
         objective: gives the terms; its source gives the views.
+        answers: the teacher's, where they are stored and it is not asked.
         taps: name -> (teacher's layer, student's layer), for objectives that read features; "embedding" has a
             place of its own without.
     """
@@ -48,12 +51,15 @@ class Player:
     settings: TrainingSettings
     taps: Taps = field(default_factory=dict)
     name: str = "student"
+    answers: StoredAnswers | None = None
 
     def __post_init__(self) -> None:
         needs = self.objective.needs
         if needs.teacher and self.teacher is None:
             raise InputError(f"{type(self.objective).__name__} needs a teacher, and none was given")
-        related = needs.whole_batch or self.source.whole_batch
+        if needs.ahead and needs.features:
+            raise InputError("views that are answered one step ahead have no features to be tapped")
+        related = needs.whole_batch or self.source.whole_batch or needs.ahead
         if related and (self.settings.accumulate > 1 or self.settings.devices > 1):
             raise InputError(
                 "this objective relates examples to one another: use accumulate=1 and one device"
@@ -62,8 +68,10 @@ class Player:
             raise InputError("this objective remembers every example, on one device: use devices=1")
         if self.objective.partners and (self.settings.accumulate > 1 or self.settings.devices > 1):
             raise InputError("players take turns on whole batches: use accumulate=1 and one device")
+        if self.answers is not None:
+            self.answers.check(self.objective, self.source)
         self.taps = {**needs.places, **self.taps}
-        if missing := [n for n in needs.features if n not in self.taps and n != EMBEDDING]:
+        if missing := [n for n in needs.features if n not in self.taps and n not in (EMBEDDING, MAP)]:
             raise InputError(f"the objective reads features {missing}; name their layers in `taps`")
         self.parameters = [p for p in self.student.parameters() if p.requires_grad]
         if not self.parameters:
@@ -71,13 +79,17 @@ class Player:
         taught = set(self.parameters)
         if self.teacher is not None and not taught.isdisjoint(self.teacher.parameters()):
             raise InputError("teacher and student share parameters: the teacher must stay as it is")
+        self._learner = self._copy_of_teacher() if needs.trains_teacher else None
         self.optimizer = make_optimizer(self.parameters, self.settings)
         self._memo = None if self.teacher is None else Memo(self.teacher)
         self._tapped: dict[str, Tapped] = {}  # made here: a layer that does not exist is refused early
         if needs.features:
             for who, module, side in (("teacher", self.teacher, 0), ("student", self.student, 1)):
                 if module is not None:
-                    layers = {n: self.taps[n][side] if n in self.taps else None for n in needs.features}
+                    known = {n: taps[side] for n, taps in self.taps.items() if n in needs.features}
+                    if MAP in needs.features and MAP not in known:
+                        known[MAP] = map_of(module)
+                    layers = {n: known.get(n) for n in needs.features}
                     self._tapped[who] = TappedBeforeHead(module, layers)
         self._views: dict[str, Tapped] = {}
         self._memory = Memory()
@@ -87,6 +99,17 @@ class Player:
         self._average = Average(self.student, self.objective.average_from)
         self._steps = 0
         self._last: tuple[Batch, Outputs, Outputs] | None = None
+
+    def _copy_of_teacher(self) -> nn.Module:
+        """The teacher that learns along, in train mode; its weights join those that the optimiser moves."""
+        assert self.teacher is not None
+        if self.objective.needs.features:
+            raise InputError("an objective that trains the teacher cannot read features")
+        with torch.random.fork_rng():
+            torch.manual_seed(self.settings.seed)
+            learner = self.objective.learner(self.teacher).train().requires_grad_(True)
+        self.parameters = [*self.parameters, *learner.parameters()]
+        return learner
 
     def __enter__(self) -> Player:
         """Freeze the teacher, set the student to train mode and hang up the taps, until the block ends."""
@@ -114,14 +137,24 @@ class Player:
         batch = self.source.show(batch, cast, random)
         if needs.memory:
             batch = replace(batch, past=self._memory.recall(batch.index))
-        student = Outputs({name: self._student_view(batch.views[name]) for name in needs.student})
-        teacher = Outputs({name: self._teacher_view(batch.views[name]) for name in needs.teacher})
+        now = [name for name in needs.student if name not in needs.ahead]
+        student = Outputs({name: self._student_view(batch.views[name]) for name in now})
+        teacher, kept = self._teacher_says(batch)
         if needs.auxiliary:
             batch = replace(batch, auxiliary=self._own_networks(student, teacher, batch.index.device))
         if self.partners:
             batch = replace(batch, partners=self.partners.networks)
             self._last = (batch, _without_graph(student), _without_graph(teacher))
             self.partners.play(self._steps, batch.progress, False, self._last, cast)
+        if kept:
+            batch = replace(batch, notes={**batch.notes, **kept})
+        elif needs.settled:
+            settled = self.objective.settle(_without_graph(student), _without_graph(teacher), batch)
+            batch = replace(batch, notes={**batch.notes, **settled})
+        if needs.ahead:
+            student = self._step_ahead(student, teacher, batch)
+        if self._last is not None:
+            self._last = (batch, _without_graph(student), self._last[2])
         loss, shares = reduce_terms(self.objective.terms(student, teacher, batch), denominator)
         torch.autograd.backward(loss, inputs=self.parameters)
         if needs.memory:
@@ -134,14 +167,34 @@ class Player:
         """The models on stage."""
         return Cast(self.student, self._memo, self.partners.networks)
 
+    def _teacher_says(self, batch: Batch) -> tuple[Outputs, dict[str, Tensor]]:
+        """(its answers, notes of those that a sparse store has)."""
+        if self.answers is not None:
+            return self.answers.read(batch)
+        return Outputs({name: self._teacher_view(batch.views[name]) for name in self.objective.needs.teacher}), {}
+
     def _student_view(self, inputs: Tensor) -> View:
         if (tapped := self._views.get("student")) is not None:
             return View(*tapped(inputs))
         said = self.student(inputs)
         return View(answer_of(said), heads=heads_of(said))
 
+    def _step_ahead(self, student: Outputs, teacher: Outputs, batch: Batch) -> Outputs:
+        """The student's answers, with those to the views that it answers one step ahead."""
+        needs = self.objective.needs
+        loss, _ = reduce_terms(self.objective.ahead(student, teacher, batch), len(batch))
+        weights = one_step(loss, learning(self.student), 1.0, second_order=not needs.first_order)
+        found = dict(student.views)
+        for name in needs.ahead:
+            said = said_at(self.student, weights, batch.views[name])
+            found[name] = View(answer_of(said), heads=heads_of(said))
+        return Outputs(found)
+
     def _teacher_view(self, inputs: Tensor) -> View:
         assert self._memo is not None
+        if self._learner is not None:
+            said = self._learner(inputs)
+            return View(answer_of(said), heads=heads_of(said))
         wanted = self.objective.needs.teacher_grad
         if wanted:  # the teacher's weights ask for none, so the graph starts at a fresh leaf
             inputs = inputs.detach().requires_grad_()
@@ -193,9 +246,20 @@ class Player:
                 self._memo.forget()
         self._steps += 1
 
-    def result(self) -> dict[str, Tensor]:
-        """The student's final state: the average of its weights where one was asked for, else the last ones."""
-        return {**self.student.state_dict(), **self._average.weights()}
+    def result(self, data: Iterable[Tensor]) -> dict[str, Tensor]:
+        """The student's final state: the average of its weights where one was asked for, else the last ones.
+
+        Batch norm's statistics are those of the last weights; an average's are measured anew on `data`, inputs
+        (B, ...).
+        """
+        if self._average.count:
+            self._average.settle(data)
+        return self.student.state_dict()
+
+    def others(self) -> dict[str, nn.Module]:
+        """The networks that learned beside the student: "teacher" its copy, "auxiliary" the objective's own."""
+        own = {"teacher": self._learner, "auxiliary": self._auxiliary}
+        return {**{n: net for n, net in own.items() if net is not None}, **self.partners.networks}
 
     def state(self) -> dict[str, Any]:
         """All that must survive: the student's weights, the optimiser; memory and networks of the objective's."""
@@ -204,6 +268,8 @@ class Player:
             "optimizer": self.optimizer.state_dict(),
             "steps": self._steps,
         }
+        if self._learner is not None:
+            state["learner"] = dict(self._learner.state_dict())
         if self.partners:
             state["partners"] = self.partners.state()
         if self._average.count:
@@ -218,6 +284,8 @@ class Player:
         """Continue from `state`."""
         self.student.load_state_dict(state["student"])
         self._steps = state["steps"]
+        if self._learner is not None:
+            self._learner.load_state_dict(state["learner"])
         self.partners.restore(state.get("partners", {}))
         self._average.restore(state.get("average"))
         if "auxiliary" in state:

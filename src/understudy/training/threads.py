@@ -13,24 +13,34 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from understudy.models.gcn import asked_at_once
 from understudy.models.look import in_mode
 
 ALONE = 5e8  # floating-point operations of a forward pass over a batch below which one thread is used
 
 
-def forward_flops(module: nn.Module, shape: tuple[int, ...], batch_size: int) -> float:
-    """Floating-point operations of one forward pass over `batch_size` inputs, counted on one input."""
+def forward_flops(
+    module: nn.Module, shape: tuple[int, ...], batch_size: int, *, tokens: bool = False
+) -> float:
+    """Floating-point operations of one forward pass over `batch_size` inputs, counted on one (or a whole graph)."""
     parameter = next(module.parameters(), torch.zeros(()))
-    probe = torch.zeros(1, *shape, dtype=parameter.dtype, device=parameter.device)
+    count = asked_at_once(module, 1)
+    kind = torch.int64 if tokens else parameter.dtype
+    probe = torch.zeros(count, *shape, dtype=kind, device=parameter.device)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), in_mode(module, False), counter:
         module(probe)
-    return float(counter.get_total_flops()) * batch_size
+    return float(counter.get_total_flops()) * batch_size / count
 
 
-def threads_for(module: nn.Module, shape: tuple[int, ...], batch_size: int, processes: int = 1) -> int:
-    """CPU threads a process for training `module`: 1 for a small network, else its share of torch's threads."""
-    if forward_flops(module, shape, batch_size) < ALONE:
+def threads_for(
+    module: nn.Module, shape: tuple[int, ...], batch_size: int, processes: int = 1, *, tokens: bool = False
+) -> int:
+    """CPU threads a process for training `module`: 1 for a small network, else its share of torch's threads.
+
+    `tokens` says that its inputs are token indices, not floats.
+    """
+    if forward_flops(module, shape, batch_size, tokens=tokens) < ALONE:
         return 1
     return max(1, torch.get_num_threads() // processes)
 

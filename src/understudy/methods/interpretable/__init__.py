@@ -1,0 +1,1 @@
+"""Students that give the teacher's reasons as well as its answers."""

@@ -1,0 +1,1 @@
+"""Two networks that teach each other while both learn."""

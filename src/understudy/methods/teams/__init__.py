@@ -1,0 +1,1 @@
+"""Several teachers for one student."""

@@ -1,0 +1,1 @@
+"""Methods that learn how much each example counts."""
