@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from understudy.attacks import Ball, Norm
+from understudy.attacks import Ball
 from understudy.data.dataset import DataSet
 from understudy.data.text import TokenSet
 from understudy.errors import InputError
@@ -21,6 +20,10 @@ from understudy.jobs.defaults import default_epochs, default_lr, default_radius
 from understudy.jobs.language import fit_to_data, language_method, open_text_teacher
 from understudy.jobs.opening import open_data, open_first, open_for
 from understudy.jobs.progress import Progress
+from understudy.jobs.request import TrainingRequest, plain
+from understudy.jobs.starting import trained_before
+from understudy.jobs.stored import replay_of, stored_answers
+from understudy.jobs.together import check_together
 from understudy.methods import make_method
 from understudy.models import zoo
 from understudy.models.config import ModelConfig
@@ -58,59 +61,6 @@ class Run:
     seconds: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingRequest:
-    """The options of a training, as the command line has them; objects may stand in for names in Python.
-
-    `options` are a method's fields as text; `augment` is "none", "shift" or "shift+flip"; `examples` keeps the
-    first rows of the split only; `labelled` hides the labels of all but that many of them, drawn from the seed.
-    None takes the default for the data set.
-    """
-
-    command: str
-    data: Any
-    model: Any
-    method: Any = "ce"
-    teacher: Any = None
-    options: Mapping[str, str] | None = None
-    eps: float | None = None
-    norm: Norm = "linf"
-    epochs: int | None = None
-    seed: int = 0
-    batch_size: int = 128
-    lr: float | None = None
-    optimizer: str = "adam"
-    schedule: str = "cosine"
-    weight_decay: float = 0.0
-    accumulate: int = 1
-    precision: str = "32-true"
-    augment: str = "none"
-    examples: int | None = None
-    labelled: int | None = None
-    split: str = "train"
-    teacher_normalize: str | None = None
-    student_normalize: str | None = None
-    valid_range: tuple[float, float] | None = None
-
-    def plain(self) -> dict[str, Any]:
-        """The request as JSON types, to be compared with on resume; objects by the name of their class."""
-        return {k: _plain(getattr(self, k)) for k in self.__dataclass_fields__}
-
-
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Objective):
-        return describe(value)
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, tuple) and all(isinstance(v, int | float) for v in value):
-        return [float(v) if abs(v) != float("inf") else None for v in value]
-    return f"object of {type(value).__module__}:{type(value).__qualname__}"
-
-
 def run_training(
     request: TrainingRequest,
     *,
@@ -131,8 +81,9 @@ def run_training(
     if out is not None and resume is not None:
         raise InputError("give either out, for a new run, or resume, for one that exists")
     data = open_data(
-        request.data, request.split, data_root=data_root, valid_range=request.valid_range, quiet=quiet, text=True
-    )
+        request.data, request.split, data_root=data_root, valid_range=request.valid_range, quiet=quiet,
+        text=True, several=True,
+    )  # fmt: skip
     if request.examples is not None:
         data = data.take(request.examples)
     if request.labelled is not None:
@@ -141,24 +92,71 @@ def run_training(
     objective = fit_to_data(_objective(request, data), data)
     teacher, data = _teacher(request, data, objective)
     student, config = new_student(request, data, settings.seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed + 7919)  # the seed itself has drawn the first weights
+        student, spec = objective.dress(student, config.spec)
+    config = replace(config, spec=spec)
     source = _source(request, objective, data)
-    if objective.needs.labels and data.labels is None and not isinstance(data, TokenSet):
-        raise InputError(f"method {request.method!r} needs labels, and data set {data.name!r} has none")
-    for who, module in (("teacher", None if teacher is None else teacher.module), ("student", student)):
-        for name, weight in () if module is None else module.named_parameters():
-            if weight.is_floating_point() and weight.dtype != torch.float32:
-                raise InputError(
-                    f"training runs in float32, the {who}'s {name} is {weight.dtype}: convert it"
-                )
-    if objective.needs.edges and data.edges is None:
-        raise InputError(f"method {request.method!r} needs a graph, and data set {data.name!r} has no edges")
-    lacking = data.partly and data.edges is None  # in a graph labels are few by nature: see `label_loss`
-    if lacking and not objective.needs.unlabelled and objective.needs.labels:
-        raise InputError(f"method {request.method!r} needs every label, and {data.name!r} lacks some of them")
-    Player(student, None if teacher is None else teacher.module, objective, source, settings, taps or {})
+    if request.stored is not None:
+        source = replay_of(request, objective, data, source)
+    check_together(request, objective, data, None if teacher is None else teacher.module, student)
+    answers = None
+    if request.stored is not None:
+        answers = stored_answers(request.stored, teacher, data, objective, source, quiet)
+    Player(
+        student,
+        None if teacher is None else teacher.module,
+        objective,
+        source,
+        settings,
+        taps or {},
+        answers=answers,
+    )
     resumed = None if resume is None else RunFolder.resume(resume)
     settings = _with_threads(settings, student, data, None if resumed is None else resumed[1])
-    content = json.loads(
+    content = _content(request, settings, data, teacher, config, objective, taps)
+    with nothing_half(out) if out is not None else nullcontext():
+        folder = _folder(out, resumed, content)
+        if folder is not None and folder.finished:
+            load_state(_unwrapped(student), folder.model_file)
+            curves = folder.rows()
+            return Run(student.eval(), curves, folder.path, _seconds(curves))
+        shown, held = data.split_off(objective.needs.validation, settings.seed)
+        with Progress(f"{request.command} {config.spec}", quiet) as bar:
+            task = Task(
+                student=student,
+                teacher=None if teacher is None else teacher.module,
+                objective=objective,
+                source=source,
+                data=shown,
+                validation=held,
+                answers=answers,
+                settings=settings,
+                taps=taps or {},
+                folder=None if folder is None else folder.path,
+                tick=functools.partial(_tick, bar),
+            )
+            state, curves = launch(settings, fit, task)
+    student.load_state_dict(state)
+    student = student.cpu().eval()
+    if folder is not None:
+        if isinstance(data, TokenSet):
+            data.tokenizer.save(folder.path)
+        save_model(folder.model_file, _unwrapped(student), config)
+    return Run(student, curves, None if folder is None else folder.path, _seconds(curves))
+
+
+def _content(
+    request: TrainingRequest,
+    settings: TrainingSettings,
+    data: DataSet,
+    teacher: LoadedModel | None,
+    config: ModelConfig,
+    objective: Objective,
+    taps: Taps | None,
+) -> dict[str, Any]:
+    """What config.json holds: all that the training depends on."""
+    written: dict[str, Any] = json.loads(
         json.dumps(
             {
                 "schema": 1,
@@ -178,37 +176,10 @@ def run_training(
                 "taps": taps or {},
                 "training": {k: v for k, v in asdict(settings).items() if k not in ("device", "devices")},
             },
-            default=_plain,
+            default=plain,
         )
     )
-    with nothing_half(out) if out is not None else nullcontext():
-        folder = _folder(out, resumed, content)
-        if folder is not None and folder.finished:
-            load_state(_unwrapped(student), folder.model_file)
-            curves = folder.rows()
-            return Run(student.eval(), curves, folder.path, _seconds(curves))
-        shown, held = data.split_off(objective.needs.validation, settings.seed)
-        with Progress(f"{request.command} {config.spec}", quiet) as bar:
-            task = Task(
-                student=student,
-                teacher=None if teacher is None else teacher.module,
-                objective=objective,
-                source=source,
-                data=shown,
-                validation=held,
-                settings=settings,
-                taps=taps or {},
-                folder=None if folder is None else folder.path,
-                tick=functools.partial(_tick, bar),
-            )
-            state, curves = launch(settings, fit, task)
-    student.load_state_dict(state)
-    student = student.cpu().eval()
-    if folder is not None:
-        if isinstance(data, TokenSet):
-            data.tokenizer.save(folder.path)
-        save_model(folder.model_file, _unwrapped(student), config)
-    return Run(student, curves, None if folder is None else folder.path, _seconds(curves))
+    return written
 
 
 def _unwrapped(student: nn.Module) -> nn.Module:
@@ -253,7 +224,11 @@ def _teacher(
 ) -> tuple[LoadedModel | None, DataSet]:
     """The teacher, if there is one, and the data set with the number of classes that the first model tells."""
     if isinstance(data, TokenSet):
-        return (None, data) if request.teacher is None else open_text_teacher(request.teacher, data, objective)
+        if request.teacher is None:
+            return None, data
+        return open_text_teacher(request.teacher, data, objective)
+    if objective.needs.vectors and not objective.needs.labels:  # no class is meant, whatever the set declares
+        data = replace(data, labels=None, classes=None, class_names=None)
     if request.teacher is not None:
         return open_first(data, request.data, request.teacher, request.teacher_normalize)
     if isinstance(request.model, nn.Module):
@@ -303,7 +278,7 @@ def _source(request: TrainingRequest, objective: Objective, data: DataSet) -> So
 
 
 def new_student(request: TrainingRequest, data: DataSet, seed: int) -> tuple[nn.Module, ModelConfig]:
-    """A new network, its weights drawn from the seed, or the user's own module."""
+    """A new network, its weights drawn from the seed; a run folder's; or the user's own module."""
     if data.classes is None:
         raise InputError(f"data set {data.name!r} does not say how many classes it has")
     base = ModelConfig("?", data.shape, data.classes, data.mean, data.std, data.low, data.high)
@@ -313,7 +288,11 @@ def new_student(request: TrainingRequest, data: DataSet, seed: int) -> tuple[nn.
         opened = open_for(data, request.model, normalize)
         kind = type(request.model)
         return opened.module, replace(base, spec=f"{kind.__module__}:{kind.__qualname__}", mean=mean, std=std)
+    if request.model is None:
+        raise InputError(f"{request.command} needs a model: name an architecture, or give a module")
     spec = str(request.model)
+    if (trained := trained_before(spec, data)) is not None:
+        return trained
     if is_module_path(spec):
         config = replace(base, spec=spec, mean=mean, std=std)
     elif normalize is None:

@@ -7,6 +7,7 @@ For example
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -19,9 +20,13 @@ from understudy.errors import InputError
 from understudy.models.outputs import Outputs
 from understudy.objectives.partner import Partner
 from understudy.sources.base import AsIs, Source
+from understudy.teachers.encoding import Dense, Encoding
 
-ZeroWhen = Literal["equal", "equal views", "right label", "least", "elsewhere"]
+ZeroWhen = Literal[
+    "equal", "equal views", "right label", "right label, turned", "least", "elsewhere", "teacher's", "game"
+]
 EMBEDDING = "embedding"  # the feature that every classifier has: what enters its last linear layer
+MAP = "map"  # the feature that every convolutional network has: the output of its last convolution
 
 
 @dataclass(frozen=True)
@@ -37,14 +42,21 @@ class Needs:
         memory: whether it reads `batch.past`, what its `remember` noted when an example was last seen.
         auxiliary: whether it reads `batch.auxiliary`, the networks that its `build` gave.
         places: feature -> (teacher's layer, student's layer), where the taps given do not name it.
+        multi_label: whether the labels are several an example, (B, C) of 0 and 1; others are refused then.
         unlabelled: whether examples without a label (-1) are welcome; they are refused otherwise.
         validation: share of the training data, in [0, 1), that is kept apart and shown as `batch.parts["validation"]`.
         teacher_grad: whether the teacher's answers keep their graph, down to its inputs and features.
         heads: names of the heads it reads of the teacher, such as a team's members; ("*",) reads however many.
         edges: whether it reads `batch.edges`: its data must be a graph.
+        graph_labels: whether labels may be missing in a graph, as where `label_loss` alone reads them.
         own_heads: names of the heads it reads of the student.
+        trains_teacher: whether a copy of the teacher learns along: its answers keep their graph, in train mode.
         vectors: whether the models answer with vectors (an embedding, an image): no class is meant, no label read.
         tokens: whether it reads language models, logits (B, L, V) and `batch.masks`: its data must be text.
+        settled: whether it reads in `batch.notes` what its `settle` made of both models' answers, as constants.
+        ahead: those of its student's views that the student answers one step ahead, at its weights less the gradient
+            of what the objective's `ahead` gives; gradients reach the student through that step.
+        first_order: whether that step is a constant there, and no gradient flows through its gradient.
         timed: whether their inputs are points with a time, as `data.noise.pack` packs them.
     """
 
@@ -56,15 +68,21 @@ class Needs:
     memory: bool = False
     auxiliary: bool = False
     places: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    multi_label: bool = False
     unlabelled: bool = False
     validation: float = 0.0
     teacher_grad: bool = False
     heads: tuple[str, ...] = ()
     edges: bool = False
+    graph_labels: bool = False
     own_heads: tuple[str, ...] = ()
+    trains_teacher: bool = False
     vectors: bool = False
     timed: bool = False
     tokens: bool = False
+    settled: bool = False
+    ahead: tuple[str, ...] = ()
+    first_order: bool = False
 
     def __or__(self, other: Needs) -> Needs:
         def union(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
@@ -79,16 +97,28 @@ class Needs:
             memory=self.memory or other.memory,
             auxiliary=self.auxiliary or other.auxiliary,
             places={**other.places, **self.places},
-            unlabelled=self.unlabelled and other.unlabelled,
+            multi_label=self.multi_label or other.multi_label,
+            unlabelled=_welcome("unlabelled", self, other),
             validation=max(self.validation, other.validation),
             teacher_grad=self.teacher_grad or other.teacher_grad,
             heads=union(self.heads, other.heads),
             edges=self.edges or other.edges,
+            graph_labels=_welcome("graph_labels", self, other),
             own_heads=union(self.own_heads, other.own_heads),
+            trains_teacher=self.trains_teacher or other.trains_teacher,
             vectors=self.vectors or other.vectors,
             timed=self.timed or other.timed,
             tokens=self.tokens or other.tokens,
+            settled=self.settled or other.settled,
+            ahead=union(self.ahead, other.ahead),
+            first_order=self.first_order or other.first_order,
         )
+
+
+def _welcome(field_name: str, one: Needs, other: Needs) -> bool:
+    """A field that lets labels be missing, of two together: stated by each that reads labels, and by one at least."""
+    said = [(bool(getattr(needs, field_name)), needs.labels) for needs in (one, other)]
+    return any(may for may, _ in said) and all(may or not reads for may, reads in said)
 
 
 class Objective(ABC):
@@ -97,13 +127,23 @@ class Objective(ABC):
     Traits, which say what `understudy.testing.check_method` holds the objective to:
         zero_when: term -> when it is 0: "equal" (student and teacher give the same answers on every view; the
             default), "equal views" (and every view is the same), "right label" (the student is certain of the
-            true label), "least" (never stated, but lowest where student and teacher are equal), or "elsewhere"
-            (lowest where the student's answers are those that `rest` gives).
+            true label), "right label, turned" (there too, and below 0 elsewhere: the student is pushed away from it),
+            "least" (never stated, but lowest where student and teacher are equal), or "elsewhere"
+            (lowest where the student's answers are those that `rest` gives), "teacher's" (the student has no part
+            in it: it teaches the teacher), or "game" (what it comes to is up to networks of the objective's own).
         held: term -> the student's views that are a target there: no gradient flows to them.
+        second_order: whether the values themselves hold gradients, so that the graph must be kept for two passes.
     """
 
     zero_when: ClassVar[Mapping[str, ZeroWhen]] = {}
     held: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+
+    second_order: ClassVar[bool] = False
+
+    @property
+    def turned(self) -> frozenset[str]:
+        """Terms whose gradient reaches the student with the opposite sign, on purpose."""
+        return frozenset()
 
     @property
     def needs(self) -> Needs:
@@ -140,8 +180,36 @@ class Objective(ABC):
         """
         raise InputError(f"{type(self).__name__} needs networks of its own: define `build`")
 
+    def dress(self, student: nn.Module, spec: str) -> tuple[nn.Module, str]:
+        """(the student that the paper trains, its architecture's name), made of the one given; itself by default."""
+        return student, spec
+
+    def learner(self, teacher: nn.Module) -> nn.Module:
+        """With `needs.trains_teacher`: the copy of the teacher that learns, trained by the student's optimiser."""
+        return copy.deepcopy(teacher)
+
+    @property
+    def keeps(self) -> tuple[Encoding, float | None]:
+        """(how a store keeps the teacher's answers for it, at which temperature; None is raw logits, for every one)."""
+        return Dense(), None
+
+    def settle(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        """With `needs.settled`: notes by name, (B, ...) each, made of the answers to this batch without gradient.
+
+        Called after the turns of the players that come before the student, in front of `terms`: a weight that depends
+        on what the student says and is no part of what it learns from.
+        """
+        return {}
+
+    def ahead(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        """With `needs.ahead`: terms (B,) of the step before those views, its rate included: w - grad(their means).
+
+        `student` holds the other views.
+        """
+        raise InputError(f"{type(self).__name__} has views one step ahead: define `ahead`")
+
     def rehearse(self, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
-        """`batch.notes` as its source might make them, the same for the same batch: for the battery."""
+        """`batch.notes` as source and `settle` might make them, the same for the same batch: for the battery."""
         return {}
 
     def rest(self, term: str, teacher: Outputs, batch: Batch) -> Tensor:
@@ -212,6 +280,38 @@ class Sum(Objective):
         """The earliest start of averaging among the parts."""
         starts = [part.average_from for _, part in self.parts if part.average_from is not None]
         return min(starts) if starts else None
+
+    def dress(self, student: nn.Module, spec: str) -> tuple[nn.Module, str]:
+        """As each part dresses it, one after the other."""
+        for _, part in self.parts:
+            student, spec = part.dress(student, spec)
+        return student, spec
+
+    def learner(self, teacher: nn.Module) -> nn.Module:
+        """The copy of the one part that trains the teacher; two of them cannot be added."""
+        parts = [part for _, part in self.parts if part.needs.trains_teacher]
+        if len(parts) > 1:
+            raise InputError("two objectives in this sum train the teacher; use one of them")
+        return parts[0].learner(teacher)
+
+    @property
+    def keeps(self) -> tuple[Encoding, float | None]:
+        """As the parts that ask the teacher want it; they must want the same."""
+        wanted = {part.keeps for _, part in self.parts if part.needs.teacher}
+        if len(wanted) > 1:
+            raise InputError("the objectives of this sum want the teacher's answers kept in different ways")
+        return wanted.pop() if wanted else super().keeps
+
+    def settle(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        """What the parts settle, together."""
+        return {k: v for _, part in self.parts for k, v in part.settle(student, teacher, batch).items()}
+
+    def ahead(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        """The terms of the one part that steps ahead; two of them cannot be added."""
+        steps = [part for _, part in self.parts if part.needs.ahead]
+        if len(steps) > 1:
+            raise InputError("two objectives in this sum each step ahead; use one of them")
+        return steps[0].ahead(student, teacher, batch)
 
     def rehearse(self, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
         """The parts' notes together."""

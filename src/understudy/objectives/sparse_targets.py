@@ -100,7 +100,7 @@ def _check(logits: Tensor, indices: Tensor, probabilities: Tensor, temperature: 
         )
     if not 0.0 < temperature < float("inf"):
         raise InputError(f"temperature must be a finite number above 0, found {temperature}")
-    if indices.device.type != "cpu" or indices.numel() == 0:
+    if indices.device.type != "cpu" or indices.numel() == 0 or torch.compiler.is_compiling():
         return
     low, high = int(indices.min()), int(indices.max())
     if low < 0 or high >= logits.shape[1]:
