@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from understudy.data import Batch, DataSet, load_data
     from understudy.errors import GateFailed, InputError, SoundnessError, UnderstudyError
     from understudy.models.outputs import Outputs
-    from understudy.objectives import CrossEntropy, Needs, Objective, SoftTargets
+    from understudy.objectives import CrossEntropy, Needs, Objective, Partner, SoftTargets, Turn
     from understudy.sources import Attacked, Augmented, Source
     from understudy.training.method import AdversarialMethod, Method
 
@@ -48,7 +48,7 @@ _HOME = {
     "understudy.data": ("Batch", "DataSet", "load_data"),
     "understudy.errors": ("GateFailed", "InputError", "SoundnessError", "UnderstudyError"),
     "understudy.models.outputs": ("Outputs",),
-    "understudy.objectives": ("CrossEntropy", "Needs", "Objective", "SoftTargets"),
+    "understudy.objectives": ("CrossEntropy", "Needs", "Objective", "Partner", "SoftTargets", "Turn"),
     "understudy.sources": ("Attacked", "Augmented", "Source"),
     "understudy.training.method": ("AdversarialMethod", "Method"),
 }  # fmt: skip
@@ -56,9 +56,9 @@ _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "AdversarialMethod", "Ascent", "Attacked", "Audit", "Augmented", "Ball", "Batch", "Comparison", "CrossEntropy",
-    "DataSet", "ExportedQuery", "GateFailed", "InputError", "Method", "Needs", "Objective", "Outputs", "Run",
-    "Smoothing", "SoftTargets", "SoundnessError", "Source", "UnderstudyError", "__version__", "audit", "certify",
-    "compare", "distill", "export_query", "load", "load_data", "smooth", "testing", "train",
+    "DataSet", "ExportedQuery", "GateFailed", "InputError", "Method", "Needs", "Objective", "Outputs", "Partner",
+    "Run", "Smoothing", "SoftTargets", "SoundnessError", "Source", "Turn", "UnderstudyError", "__version__", "audit",
+    "certify", "compare", "distill", "export_query", "load", "load_data", "smooth", "testing", "train",
 ]  # fmt: skip
 
 

@@ -139,12 +139,21 @@ BROKEN = {
         "equality", "is lower beside it",
     ),
     "equality: unknown trait": (broken(zero_when={"soft": "sometimes"}), "equality", "must be one of"),
+    "sign: turned": (
+        broken(zero_when={"soft": "right label, turned"}, needs=us.Needs(labels=True)), "sign", "is positive",
+    ),
     "sign": (broken(lambda s, t, b: {"soft": (s.logits - t.logits).sum(1)}), "sign", "is negative"),
     "permutation": (
         broken(lambda s, t, b: {"soft": soft(s, t) * torch.arange(1, len(b) + 1)}),
         "permutation", "order of the examples",
     ),
     "accumulation": (broken(batch_mean), "accumulation", "declare Needs(whole_batch=True)"),
+    "padding": (
+        broken(
+            lambda s, t, b: {"soft": (s.logits - t.logits).square().mean((1, 2))}, needs=us.Needs(tokens=True)
+        ),
+        "padding", "reads positions that do not count",
+    ),
     "gradient: detached": (broken(half_detached), "gradient", "by finite differences"),
     "gradient: held falsely": (broken(held={"soft": ("clean",)}), "gradient", "to the held view clean.logits"),
     "half precision": (broken(low_precision), "half precision", "compute divergences of logits.float()"),
@@ -185,6 +194,25 @@ def test_a_broken_method_is_told_what_is_wrong(case: str) -> None:
     method, check, message = BROKEN[case]
     with pytest.raises(AssertionError, match=re.escape(message)):
         CHECKS[check](Case(method, 5, {}))
+
+
+@dataclass(frozen=True)
+class Together(Shown):
+    """A source that claims to show examples together."""
+
+    @property
+    def whole_batch(self):
+        return True
+
+
+def test_a_source_that_claims_to_show_examples_together_must_do_so() -> None:
+    def shown(change: Callable[[us.Batch, Cast], Any]) -> us.Objective:
+        kind = type(broken(source=change))
+        return dataclass(frozen=True)(type("Claims", (kind,), {"source": lambda *_: Together(change)}))()
+
+    CHECKS["split"](Case(shown(lambda b, c: b.with_view("clean", b.clean * 0 + b.clean.mean())), 5, {}))
+    with pytest.raises(AssertionError, match="splitting the batch changes no view"):
+        CHECKS["split"](Case(shown(lambda b, c: b), 5, {}))
 
 
 def test_the_battery_names_every_check_that_failed() -> None:

@@ -84,6 +84,13 @@ def test_tables_and_picture_are_what_the_kept_results_give() -> None:
     assert curves.picture(kept) == drawn, "run python docs/images/curves.py"
 
 
+def test_the_catalogue_is_what_the_kept_results_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    catalogue = script(ROOT / "benchmarks" / "catalogue.py")
+    text = catalogue.PAGE.read_text(encoding="utf-8")
+    assert catalogue.filled(text) == text, "run python benchmarks/catalogue.py"
+
+
 def test_a_table_that_was_edited_by_hand_is_noticed() -> None:
     tables = script(ROOT / "benchmarks" / "tables.py")
     readme = tables.PAGES[0].read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SMALL: dict[str, list[str]] = {
+    "boot.py": ["--epochs", "1", "--noises", "50"],
     "born_again.py": ["--epochs", "1", "--seeds", "1", "--generations", "2"],
     "compare_methods.py": [
         "--epochs",
@@ -23,11 +24,31 @@ SMALL: dict[str, list[str]] = {
         "--out",
         "out",
     ],
+    "decision_tree_kd.py": ["--splits", "1", "--epochs", "2", "--depths", "2"],
+    "distill_and_compare.py": ["--seeds", "1", "--rows", "300", "--bags", "2"],
     "demo.py": ["--epochs", "1", "--points", "4", "--methods", "fd", "--out", "out"],
+    "ff_g2m.py": ["--data", "made-up", "--epochs", "2", "--seeds", "0", "--width", "8"],
     "gate.py": ["--epochs", "1"],
+    "good_data_augmentation.py": [
+        "--epochs", "1", "--seeds", "1", "--examples", "200", "--student", "cnn[2,4,8]", "--plans", "shift", "picked",
+    ],
+    "l2d_multi_label.py": ["--epochs", "1", "--teacher-epochs", "1", "--seeds", "1", "--examples", "256"],
+    "leaf.py": ["--epochs", "2", "--seeds", "1"],
     "own_method.py": ["--epochs", "1"],
     "own_model_and_tensors.py": [],
+    "pcoreset_activekd.py": ["--epochs", "1", "--seeds", "1", "--rounds", "1"],
+    "reinforced_multi_teacher.py": ["--epochs", "1", "--seeds", "0"],
+    "tgeo_kd.py": ["--epochs", "1", "--seeds", "0"],
+    "retain_while_acquiring.py": ["--epochs", "1", "--seeds", "0"],
+    "bd_kd.py": ["--epochs", "1", "--seeds", "1"],
+    "dho.py": ["--epochs", "1", "--seeds", "1"],
+    "e2kd.py": ["--data", "digits", "--examples", "200", "--epochs", "1", "--seeds", "1"],
+    "meal_v2.py": ["--data", "digits", "--examples", "200", "--epochs", "1", "--seeds", "1"],
+    "sparse_logit_sampling.py": ["--made-up", "--words", "600", "--vocabulary", "40", "--epochs", "1", "--seeds", "1"],
+    "wakd.py": ["--epochs", "5", "--seeds", "1", "--examples", "60"],
     "teacher_assistant.py": ["--epochs", "1", "--seeds", "1"],
+    "gkd.py": ["--file", str(EXAMPLES.parent / "README.md"), "--examples", "64", "--epochs", "1", "--seeds", "1"],
+    "uld.py": ["--file", str(EXAMPLES.parent / "README.md"), "--examples", "64", "--epochs", "1", "--seeds", "1"],
 }
 
 

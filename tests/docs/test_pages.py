@@ -72,7 +72,8 @@ def smaller(words: list[str]) -> list[str]:
     if "--methods" in out:
         place = out.index("--methods") + 1
         out[place] = out[place].split(",")[-1]
-    if out[0] in ("train", "distill", "compare") and "--resume" not in out and "--epochs" not in out:
+    fitted = {"decision_tree_kd", "distill_and_compare"} & set(out)  # no epochs to make fewer of
+    if out[0] in ("train", "distill", "compare") and not {"--resume", "--epochs"} & set(out) and not fitted:
         out += ["--epochs", str(SIZES["--epochs"])]
     if out[0] in ("audit", "compare") and "--points" not in out:
         out += ["--points", str(SIZES["--points"])]

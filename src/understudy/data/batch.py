@@ -36,7 +36,7 @@ class Batch:
 
     views: Mapping[str, Shaped[Tensor, "b ..."]]
     index: Int[Tensor, " b"]
-    labels: Int[Tensor, "b *n"] | None = None
+    labels: Int[Tensor, " b *n"] | None = None
     progress: float = 0.0
     epoch: int = 0
     epochs: int = 1

@@ -46,7 +46,7 @@ class DataSet:
     name: str
     split: str
     stored: Num[Tensor, "n ..."] = field(repr=False)
-    labels: Int[Tensor, "n *c"] | None = field(default=None, repr=False)
+    labels: Int[Tensor, " n *c"] | None = field(default=None, repr=False)
     classes: int | None = None
     scale: float | None = None
     low: float = 0.0

@@ -21,12 +21,12 @@ class Decoded:
 
     Attributes:
         inputs: (N, channels, height, width) uint8.
-        labels: (N,) int64, or None.
+        labels: (N,) int64, or (N, classes) of 0 and 1 where an example bears several; or None.
         class_names: in class order, or None if nobody said.
     """
 
     inputs: UInt8[np.ndarray, "n c h w"] = field(repr=False)
-    labels: Int64[np.ndarray, " n"] | None = field(default=None, repr=False)
+    labels: Int64[np.ndarray, " n *c"] | None = field(default=None, repr=False)
     class_names: tuple[str, ...] | None = None
 
 

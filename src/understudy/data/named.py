@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from understudy.data.decoded import Decoded
+from understudy.data.tabular import COMPAS_OUTCOMES
 
 DIGITS = tuple(str(digit) for digit in range(10))
 SPLITS = ("train", "test")
@@ -17,7 +18,7 @@ class Declaration:
     """What is known of a named set before it is opened.
 
     Attributes:
-        hub: id on the Hugging Face hub, or None for an embedded set.
+        hub: id on the Hugging Face hub, or None for an embedded set and for one that is only read from files.
         class_names: in class order.
         mean, std: statistics a channel in [0, 1], where models of the field normalise by them.
     """
@@ -44,6 +45,8 @@ NAMED: dict[str, Declaration] = {
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2470, 0.2435, 0.2616),
     ),
+    "compas": Declaration(None, COMPAS_OUTCOMES),
+    "digit_mosaic": Declaration(None, DIGITS),
 }
 
 DIGITS_SCALE = 16.0

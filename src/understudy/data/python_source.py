@@ -19,7 +19,7 @@ from understudy.errors import InputError
 def from_tensors(
     inputs: Tensor, labels: Tensor | None, *, name: str, split: str, low: float, high: float
 ) -> DataSet:
-    """A `DataSet` of the tensors themselves, not copied: inputs (N, ...), labels (N,) or None.
+    """A `DataSet` of the tensors themselves, not copied: inputs (N, ...), labels (N,), (N, C) or None.
 
     Floats are taken as they are and must lie in [low, high]. Bytes (uint8) are divided by 255 where the range
     is [0, 1] or none is stated (infinities; it is [0, 1] then), and taken as they are where it is another.
@@ -133,16 +133,17 @@ def _labels(y: Any, count: int, name: str, row: int) -> list[Any]:
 
 
 def _whole(labels: Tensor, name: str) -> Tensor:
-    """Labels as (N,) int64; floats are accepted where they are whole."""
-    if labels.dim() != 1:
+    """Labels as (N,) or (N, C) int64; floats are accepted where they are whole."""
+    if labels.dim() not in (1, 2):
         raise InputError(
-            f"{name}: labels must be (examples,) class indices, found shape {tuple(labels.shape)}"
+            f"{name}: labels must be (examples,) class indices or, where an example bears several, (examples, classes) "
+            f"of 0 and 1; found shape {tuple(labels.shape)}"
         )
     if labels.is_floating_point():
         broken = ~(labels == labels.round())
         if broken.any():
-            row = int(broken.nonzero()[0])
+            row = int(broken.nonzero()[0, 0])
             raise InputError(
-                f"{name}: labels must be whole numbers, found {float(labels[row]):g} at row {row}"
+                f"{name}: labels must be whole numbers, found {float(labels[broken][0]):g} at row {row}"
             )
     return labels.to(torch.int64)

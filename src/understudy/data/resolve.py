@@ -15,10 +15,15 @@ from understudy.data.cache import cached
 from understudy.data.dataset import DataSet
 from understudy.data.decoded import Decoded, Progress
 from understudy.data.folder import load_image_folder
+from understudy.data.graphs import GRAPHS, load_graph, load_named_graph
 from understudy.data.hub import load_hub
+from understudy.data.mosaic import decode_mosaics, mosaic_key
 from understudy.data.named import DIGITS_SCALE, NAMED, SPLITS, Declaration, decode_digits, digits_key
+from understudy.data.noise import noise_data, noise_shape
 from understudy.data.parquet import load_parquet, split_of, splits_in
 from understudy.data.python_source import from_tensors, from_torch
+from understudy.data.tabular import load_compas
+from understudy.data.text_named import TEXTS, is_text, load_text
 from understudy.errors import InputError, unknown
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -39,8 +44,10 @@ def load_data(
     Args:
         source: one of
 
-            - a name: digits, mnist, fashion_mnist, cifar10. Looked for as `ROOT/<name>/<split>-*.parquet`,
-              then on the Hugging Face hub (digits is embedded);
+            - a name: digits, mnist, fashion_mnist, cifar10, compas. Looked for as `ROOT/<name>/<split>-*.parquet`,
+              then on the Hugging Face hub (digits is embedded; compas has no place there);
+            - "noise[2]", "noise[1,8,8]": standard normal points of that shape with the time 1 as a last channel;
+            - a graph's name, cora or citeseer, looked for as `ROOT/<name>/graph.npz`, or a path to such a file;
             - a path to a parquet file (whatever the split, unless its name speaks of another), to a folder of
               parquet files, or to a folder of images;
             - a hub id, "owner/name";
@@ -73,9 +80,17 @@ def load_data(
         )
     if (low, high) != (0.0, 1.0):
         raise InputError(f"data set {str(source)!r} lies in [0, 1]; low and high are for Python inputs only")
+    if isinstance(source, str) and (drawn := noise_shape(source)) is not None:
+        return noise_data(drawn, split)
+    if is_text(str(source)):
+        return load_text(str(source), split, _root(data_root))
     if isinstance(source, str) and source in NAMED:
         return _named(source, split, data_root, cache, progress)
+    if isinstance(source, str) and source in GRAPHS:
+        return load_named_graph(source, split, _root(data_root))
     path = Path(source).expanduser()
+    if path.suffix == ".npz" and path.is_file():
+        return load_graph(path, split, path.name)
     if source != "" and os.path.exists(path):  # unlike Path.exists, false for names no system allows
         return _data_set(path.name, split, _from_path(path, split, cache, progress))
     if isinstance(source, str) and HUB_ID.fullmatch(source) and not source.endswith(".parquet"):
@@ -84,7 +99,7 @@ def load_data(
         return _data_set(source, split, found)
     if isinstance(source, Path) or os.sep in source or source.endswith(".parquet"):
         raise InputError(f"there is no data at {str(source)!r}: no such file or folder")
-    raise unknown("data set", source, NAMED)
+    raise unknown("data set", source, [*NAMED, *GRAPHS, *TEXTS])
 
 
 def _named(
@@ -93,6 +108,11 @@ def _named(
     known = NAMED[name]
     if split not in SPLITS:
         raise unknown(f"split of {name}", split, SPLITS)
+    if name == "compas":
+        return _compas(_root(data_root), split)
+    if name == "digit_mosaic":
+        found = cached(mosaic_key(split), lambda: decode_mosaics(split), cache)
+        return _data_set(name, split, found, known, DIGITS_SCALE)
     if known.hub is None:
         found = cached(digits_key(split), lambda: decode_digits(split), cache)
         return _data_set(name, split, found, known, DIGITS_SCALE)
@@ -111,6 +131,18 @@ def _named(
             known.hub, split, name, instead=instead, class_names=names, cache=cache, progress=progress
         )
     return _data_set(name, split, found, known)
+
+
+def _compas(root: Path | None, split: str) -> DataSet:
+    """Both splits are drawn from ProPublica's one file."""
+    files = [] if root is None else splits_in(root / "compas").get("train", [])
+    if not files:
+        looked = "" if root is None else f"{root / 'compas'} has no train-*.parquet. "
+        raise InputError(
+            f"data set 'compas' is read from ProPublica's two-year table, kept as parquet. {looked}Give a folder ROOT "
+            "that holds compas/train-00000-of-00001.parquet, as UNDERSTUDY_DATA, --data-root or data_root="
+        )
+    return load_compas(files, split)
 
 
 def _root(data_root: str | Path | None) -> Path | None:

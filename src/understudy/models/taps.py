@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from understudy.errors import InputError
-from understudy.models.look import frozen, logits_of
+from understudy.models.look import answer_of, frozen
 
 _SHOWN = 40  # how many layers an error lists
 
@@ -88,7 +88,7 @@ class Tapped(nn.Module):
     tapped at its first; one that runs several times in a pass at its last.
 
     Args:
-        model: any classifier whose output `logits_of` understands.
+        model: any model whose output `answer_of` understands.
         layers: name of the feature -> layer, wildcards allowed if exactly one layer fits.
         probe: (B, ...) an input, to show shapes in errors.
 
@@ -139,7 +139,7 @@ class Tapped(nn.Module):
                 "taps are there only inside the block: `with Tapped(model, layers) as look: look(x)`"
             )
         self._seen = {}
-        logits = logits_of(self.model(*inputs, **named))
+        logits = answer_of(self.model(*inputs, **named))
         seen, self._seen = self._seen, {}  # kept no longer than the pass: a feature holds its graph
         missed = [f"{feature!r} ({layer})" for feature, layer in self.layers.items() if feature not in seen]
         if missed:

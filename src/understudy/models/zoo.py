@@ -1,4 +1,4 @@
-"""The small networks of the field by name: `mlp`, `cnn`, `cnn_large`, `resnet8/20/56`, `vit`.
+"""The small networks of the field by name: `mlp`, `cnn`, `cnn_large`, `resnet8/20/56`, `vit`, `lm`, `gcn`.
 
 A spec is a name, with sizes in brackets if the defaults do not suit: "mlp", "mlp[64,64]", "vit[4,96,4,4]".
 """
@@ -15,6 +15,10 @@ from torch import nn
 from understudy.errors import InputError, unknown
 from understudy.models.cnn import build_cnn, build_cnn_large
 from understudy.models.config import ModelConfig
+from understudy.models.estimators import build_estimator, is_estimator
+from understudy.models.gcn import DROPOUT_MLP_OPTIONS, GCN_OPTIONS, build_dropout_mlp, build_gcn
+from understudy.models.label_cnn import build_label_cnn
+from understudy.models.language import LM_OPTIONS, build_lm
 from understudy.models.mlp import build_mlp
 from understudy.models.normalize import Normalized
 from understudy.models.resnet import ResNet
@@ -33,12 +37,14 @@ class Net:
         default: shape -> the options that suit it.
         options: what each number in the brackets means; None takes any count of widths.
         smallest: least height and width of an image it can take; 0 if it takes inputs of any shape.
+        graph: how many options, the last ones, are the size of the graph and come from the data.
     """
 
     build: Callable[[Shape, int, Options], nn.Module]
     default: Callable[[Shape], Options]
     options: tuple[str, ...] | None
     smallest: int
+    graph: int = 0
 
 
 def _mlp_widths(shape: Shape) -> Options:
@@ -88,6 +94,15 @@ NETS: dict[str, Net] = {
         ("patch side", "dim", "depth", "heads"),
         1,
     ),
+    "label_cnn": Net(
+        lambda shape, classes, options: build_label_cnn(_image(shape), classes, *options),
+        lambda shape: (16, 32),
+        ("channels of the first convolution", "size of a label's embedding"),
+        4,
+    ),
+    "gcn": Net(build_gcn, lambda shape: (256, 2, 50), GCN_OPTIONS, 0, graph=2),
+    "dropout_mlp": Net(build_dropout_mlp, lambda shape: (256, 2, 60), DROPOUT_MLP_OPTIONS, 0),
+    "lm": Net(build_lm, lambda shape: (2, 64, 4), LM_OPTIONS, 0),
 }
 
 
@@ -111,23 +126,31 @@ def parse_spec(spec: str) -> tuple[str, Options | None]:
     return name, tuple(int(number) for number in numbers)
 
 
-def full_spec(spec: str, shape: Shape) -> str:
+def full_spec(spec: str, shape: Shape, graph: Options | None = None) -> str:
     """The spec with its sizes written out, e.g. "mlp" for 1x8x8 inputs -> "mlp[64,64]".
+
+    `graph` is (nodes, edges) of a data set that is one; a graph network's spec ends in them.
 
     Raises InputError as `build` does.
     """
     name, options = _resolve(spec, shape)
+    missing = 0 if graph is None else len(NETS[name].options or ()) - len(options)
+    if NETS[name].graph and missing == NETS[name].graph:
+        options = (*options, *(graph or ()))
     return f"{name}[{','.join(map(str, options))}]"
 
 
 def build(config: ModelConfig) -> nn.Module:
     """A new network, its weights drawn from torch's global generator: (B, *shape) -> logits (B, classes).
 
-    It takes inputs in the data's range: with `mean` and `std` it is wrapped in a `Normalized`.
+    It takes inputs in the data's range: with `mean` and `std` it is wrapped in a `Normalized`. The arrays of an
+    estimator ("tree[63,5]") are all zero.
 
     Raises:
         InputError: no such network, options that do not fit it, or inputs of a shape that it cannot take.
     """
+    if is_estimator(config.spec):
+        return build_estimator(config)
     name, options = _resolve(config.spec, config.shape)
     body = NETS[name].build(config.shape, config.classes, options)
     if config.mean is None or config.std is None:
@@ -146,9 +169,10 @@ def _resolve(spec: str, shape: Shape) -> tuple[str, Options]:
             raise InputError(f"{name} needs images of at least {net.smallest} pixels a side, found {shape}")
     if options is None:
         return name, net.default(shape)
-    if net.options is not None and len(options) != len(net.options):
+    stated = () if net.options is None else net.options[: len(net.options) - net.graph]
+    if net.options is not None and len(options) not in (len(net.options), len(stated)):
         raise InputError(
-            f"{name} takes {len(net.options)} numbers in brackets ({', '.join(net.options)}), "
+            f"{name} takes {len(stated)} numbers in brackets ({', '.join(stated)}), "
             f"e.g. {name}[{','.join(map(str, net.default(shape)))}]; found {spec!r}"
         )
     return name, options

@@ -19,6 +19,7 @@ CHECKS: dict[str, Callable[[Case], str]] = {
     "sign": values.check_sign,
     "permutation": values.check_permutation,
     "accumulation": values.check_accumulation,
+    "padding": values.check_padding,
     "gradient": numerics.check_gradient,
     "half precision": numerics.check_half,
     "confident models": numerics.check_confident,

@@ -15,8 +15,9 @@ from understudy.models.taps import resolve, shapes_of
 from understudy.objectives.base import Needs, Objective, ZeroWhen
 from understudy.objectives.partner import Partner
 from understudy.sources.base import Cast
-from understudy.testing.models import TINY_SHAPE, tiny_conv
+from understudy.testing.models import TINY_SHAPE, tiny_conv, tiny_labels, tiny_lm, tiny_timed
 from understudy.testing.scene import Scene, hold, make_scene
+from understudy.testing.tokens import LENGTH, token_size
 
 PROGRESS = (0.0, 0.9)  # early and late: a method may change its terms on the way
 
@@ -46,6 +47,10 @@ class Case:
             not missing, f"features without a layer: {missing}; name one of the tiny model's layers in `taps`"
         )
         tiny, probe = tiny_conv(self.classes), torch.zeros(2, *TINY_SHAPE)
+        if needs.multi_label:
+            tiny = tiny_labels(self.classes)
+        if needs.tokens:
+            tiny, probe = tiny_lm(self.classes), torch.zeros(2, LENGTH, dtype=torch.int64)
         every = shapes_of(tiny, probe)
         layers = {name: resolve(tiny, self.taps[name], probe) for name in needs.features}
         object.__setattr__(self, "needs", needs)
@@ -67,7 +72,7 @@ class Case:
 
         def tiny_partners(partners: Mapping[str, Partner], seed: int) -> dict[str, nn.Module]:
             _, _, batch = scene.to(torch.float32).arguments()
-            cast = Cast(tiny_conv(self.classes, seed=2), Memo(self.tiny_teacher()))
+            cast = Cast(self.tiny_student(), Memo(self.tiny_teacher()))
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 built = {name: one.build(batch, cast) for name, one in partners.items()}
@@ -89,10 +94,31 @@ class Case:
         before, _, batch = made(shift + 500).arguments()
         return replace(scene, past=dict(self.objective.remember(before, batch)))
 
+    def tiny_student(self) -> nn.Module:
+        """A student with batch norm, as the objective dresses it."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return self.objective.dress(self._tiny_student(), "tiny")[0]
+
+    def _tiny_student(self) -> nn.Module:
+        """A student with batch norm; of text a language model; for several labels one with an embedding a label."""
+        if self.needs.timed:
+            return tiny_timed(self.classes, seed=2)
+        if self.needs.multi_label:
+            return tiny_labels(self.classes, seed=2)
+        return tiny_lm(self.classes, seed=2) if self.needs.tokens else tiny_conv(self.classes, seed=2)
+
     def tiny_teacher(self) -> nn.Module:
         """A teacher with batch norm; a team of three where the objective reads several heads."""
+        if self.needs.tokens:
+            sizes = [token_size(self.needs, view, self.classes)[1] for view in self.needs.teacher]
+            return tiny_lm(max(sizes, default=self.classes), seed=1)
         if self.needs.heads == ("*",):
             return Team([tiny_conv(self.classes, seed=seed) for seed in (1, 3, 4)])
+        if self.needs.timed:
+            return tiny_timed(self.classes, seed=1)
+        if self.needs.multi_label:
+            return tiny_labels(self.classes, seed=1)
         return tiny_conv(self.classes, seed=1)
 
     def scenes(self, scale: float = 2.0) -> list[Scene]:

@@ -14,6 +14,7 @@ from understudy.data.dataset import edges_among
 from understudy.models.outputs import Outputs, View
 from understudy.objectives.base import Needs, Objective
 from understudy.testing.models import TINY_SHAPE
+from understudy.testing.tokens import token_rows, token_size
 
 Views = Mapping[str, View]
 
@@ -36,6 +37,8 @@ class Scene:
         notes: what the objective's source would note of each example.
         partners: the other players' networks, in eval mode.
         edges: (2, E) of a graph whose nodes the examples are.
+        tokens, masks: of text, by view: what was read, and which positions count.
+        linked: whether the logits follow from the features, by one function that keeps its graph.
     """
 
     student: Views
@@ -49,6 +52,9 @@ class Scene:
     notes: Mapping[str, Tensor] = field(default_factory=dict)
     partners: Mapping[str, nn.Module] = field(default_factory=dict)
     edges: Tensor | None = None
+    tokens: Mapping[str, Tensor] = field(default_factory=dict)
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+    linked: bool = False
 
     @property
     def rows(self) -> int:
@@ -64,11 +70,14 @@ class Scene:
         count = self.rows
         inputs = torch.full((count, *TINY_SHAPE), 0.5)
         views = dict.fromkeys({CLEAN, *self.student, *self.teacher}, inputs)
+        views.update(self.tokens)
         batch = Batch(
             views, self._index, self.labels, self.progress, past=self.past, auxiliary=self.auxiliary,
-            notes=self.notes, partners=self.partners, edges=self.edges,
+            notes=self.notes, partners=self.partners, edges=self.edges, masks=self.masks,
         )  # fmt: skip
-        return Outputs(self.student), Outputs(self.teacher), batch
+        if not self.linked:
+            return Outputs(self.student), Outputs(self.teacher), batch
+        return Outputs(_linked(self.student)), Outputs(_linked(self.teacher)), batch
 
     def terms(self, objective: Objective) -> dict[str, Tensor]:
         """What the objective makes of it, checked to be one float an example."""
@@ -109,21 +118,27 @@ class Scene:
         notes = {name: x[rows] for name, x in self.notes.items()}
         kept = torch.arange(self.rows)[rows]
         edges = None if self.edges is None else edges_among(self.edges, kept, self.rows)
+        tokens, masks = ({n: x[rows] for n, x in side.items()} for side in (self.tokens, self.masks))
+        chosen = replace(chosen, tokens=tokens, masks=masks)
         return replace(chosen, labels=labels, index=self._index[rows], notes=notes, edges=edges)
 
     def equal(self) -> Scene:
         """The scene in which student and teacher are one function, whose answers differ from view to view."""
         return replace(
             self,
-            student={name: self.base[name] for name in self.student},
+            student={name: _of_one_mind(self.base[name], view) for name, view in self.student.items()},
             teacher={name: self.base[name] for name in self.teacher},
         )
 
     def equal_views(self) -> Scene:
         """The scene in which they are one function, and every view is the same."""
         one = next(iter(self.base.values()))
+        tokens, masks = (
+            {name: next(iter(side.values())) for name in side} for side in (self.tokens, self.masks)
+        )
+        scene = replace(self, tokens=tokens, masks=masks)
         return replace(
-            self, student=dict.fromkeys(self.student, one), teacher=dict.fromkeys(self.teacher, one)
+            scene, student=dict.fromkeys(self.student, one), teacher=dict.fromkeys(self.teacher, one)
         )
 
 
@@ -148,18 +163,21 @@ def make_scene(
     def views(names: tuple[str, ...], heads: tuple[str, ...] = ()) -> dict[str, View]:
         return {
             n: View(
-                scale * normal(classes),
+                scale * normal(*(token_size(needs, n, classes) if needs.tokens else (classes,))),
                 {f: normal(*shapes[f]) for f in needs.features},
                 {h: scale * normal(classes) for h in heads},
             )
             for n in names
         }
 
-    labels = torch.randint(classes, (rows,), generator=generator) if needs.labels else None
+    labels = draw_labels(needs, classes, rows, generator)
     every = tuple(dict.fromkeys((*needs.student, *needs.teacher)))
     both = tuple(dict.fromkeys((*heads, *needs.own_heads)))
     student, teacher = views(needs.student, needs.own_heads), views(needs.teacher, heads)
-    scene = Scene(student, teacher, labels, progress, views(every, both))
+    scene = Scene(student, teacher, labels, progress, views(every, both), linked=needs.teacher_grad)
+    if needs.tokens:
+        tokens, masks = token_rows(needs, classes, rows, generator)
+        return replace(scene, labels=None, tokens=tokens, masks=masks)
     return replace(scene, edges=ring(rows)) if needs.edges else scene
 
 
@@ -168,6 +186,36 @@ def ring(nodes: int) -> Tensor:
     one = torch.arange(nodes - 1 if nodes > 2 else 0)
     other = one.roll(-1)
     return torch.stack((torch.cat((one, other)), torch.cat((other, one))))
+
+
+def draw_labels(needs: Needs, classes: int, rows: int, generator: torch.Generator) -> Tensor | None:
+    """Labels as the objective needs them: one an example (B,), several (B, C), or none."""
+    if not needs.labels:
+        return None
+    if needs.multi_label:
+        return torch.randint(2, (rows, classes), generator=generator)
+    return torch.randint(classes, (rows,), generator=generator)
+
+
+def _linked(views: Views) -> dict[str, View]:
+    """Views whose logits have the features in them, added up by fixed weights, with the graph between the two."""
+
+    def one(view: View) -> View:
+        features = {f: x if x.requires_grad else x.detach().requires_grad_() for f, x in view.features.items()}
+        logits = view.logits
+        for x in features.values():
+            flat = x.flatten(1)
+            generator = torch.Generator().manual_seed(flat.shape[1])
+            weights = torch.randn(flat.shape[1], logits.shape[1], generator=generator, dtype=torch.float64)
+            logits = logits + (torch.tanh(flat) @ weights.to(flat)).to(logits) / flat.shape[1] ** 0.5
+        return View(logits, features, view.heads)
+
+    return {name: one(view) for name, view in views.items()}
+
+
+def _of_one_mind(view: View, like: View) -> View:
+    """The view as a student gives it all of whose heads, those of `like`, say the same."""
+    return View(view.logits, view.features, dict.fromkeys(like.heads, view.logits))
 
 
 def map_views(views: Views, change: Callable[[Tensor], Tensor]) -> dict[str, View]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -12,17 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from understudy.data.batch import Batch
+from understudy.data.noise import unpack
 from understudy.data.randomness import Randomness
 from understudy.errors import InputError
+from understudy.models.ensemble import Team
 from understudy.models.look import frozen
 from understudy.models.memo import Memo
 from understudy.models.outputs import Outputs
 from understudy.objectives.base import Needs, Objective, describe
+from understudy.objectives.partner import Partner
 from understudy.sources.attacked import Attacked
 from understudy.sources.base import Cast, Source
 from understudy.testing.case import Case
-from understudy.testing.models import TINY_SHAPE, tiny_conv, tiny_mlp
-from understudy.testing.scene import hold, ring
+from understudy.testing.models import TINY_SHAPE, tiny_mlp
+from understudy.testing.scene import draw_labels, hold, ring
+from understudy.testing.tokens import token_rows
 from understudy.training.player import Player
 from understudy.training.settings import TrainingSettings
 
@@ -52,11 +56,24 @@ class _Raising(Objective):
     def build(self, student: Outputs, teacher: Outputs) -> nn.Module:
         return self.inner.build(student, teacher)
 
+    def ahead(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
+        return self.inner.ahead(student, teacher, batch)
+
+    @property
+    def partners(self) -> Mapping[str, Partner]:
+        return self.inner.partners
+
 
 def make_batch(case: Case, dtype: torch.dtype = torch.float32) -> Batch:
+    """Examples in the valid range, labelled as the objective needs them."""
     generator = torch.Generator().manual_seed(case.seed)
     inputs = torch.rand(ROWS, *TINY_SHAPE, generator=generator).to(dtype)
-    labels = torch.randint(case.classes, (ROWS,), generator=generator) if case.needs.labels else None
+    labels = draw_labels(case.needs, case.classes, ROWS, generator)
+    if case.needs.tokens:
+        tokens, masks = token_rows(case.needs, case.classes, ROWS, generator)
+        return Batch(tokens, torch.arange(ROWS) + 100, None, 0.9, masks=masks)
+    if case.needs.timed:
+        inputs = torch.rand(ROWS, case.classes + 1, generator=generator).to(dtype)
     edges = ring(ROWS) if case.needs.edges else None
     batch = Batch({"clean": inputs}, torch.arange(ROWS) + 100, labels, 0.9, edges=edges)
     if not case.needs.validation:
@@ -75,7 +92,7 @@ def make_player(case: Case, objective: Objective, **settings: Any) -> Player:
         ).eval()  # the rest in train mode: an unfrozen teacher's statistics would move
         part.get_submodule("head").requires_grad_(False)
     return Player(
-        tiny_conv(case.classes, seed=2),
+        case.tiny_student(),
         teacher,
         objective,
         objective.source(0.0, 1.0),
@@ -94,6 +111,7 @@ def _cast(case: Case, student: nn.Module, teacher: nn.Module, batch: Batch) -> C
 
 
 def make_random(step: int = 0, rows: slice = slice(None), total: int | None = None) -> Randomness:
+    """The randomness of a step, for some of its rows."""
     random = Randomness(3)
     random.begin(step, rows, total)
     return random
@@ -162,23 +180,19 @@ def _refuses_parts(case: Case) -> bool:
 
 def _raises(where: str, player: Player, case: Case) -> None:
     """Run into an exception on stage; what is left behind is the caller's to see."""
-    restore: Callable[[], None] = lambda: None  # noqa: E731
-    if where == "the student's forward":
-        head = player.student.get_submodule("head")
-        plain = head.forward
 
-        def stop(*_: Any) -> Tensor:
-            raise _Stop
+    def stop(*_: Any) -> None:
+        raise _Stop
 
-        head.forward = stop
-        restore = lambda: setattr(head, "forward", plain)  # noqa: E731
-    try:
-        with player:
-            player.contribute(make_batch(case), ROWS, make_random())
-    except _Stop:
-        return
-    finally:
-        restore()
+    with ExitStack() as stack:
+        if where == "the student's forward":
+            head = [part for part in player.student.modules() if isinstance(part, nn.Linear)][-1]
+            stack.callback(head.register_forward_pre_hook(stop).remove)
+        try:
+            with player:
+                player.contribute(make_batch(case), ROWS, make_random())
+        except _Stop:
+            return
     raise AssertionError(f"{where} raised, and the exception was swallowed")
 
 
@@ -214,7 +228,7 @@ def _trains(value: Any) -> bool:
 def check_source(case: Case) -> str:
     """The source gives the views that are looked at, keeps rows and labels, and leaves the student alone."""
     source = case.objective.source(0.0, 1.0)
-    teacher, student, batch = case.tiny_teacher(), tiny_conv(case.classes, seed=2), make_batch(case)
+    teacher, student, batch = case.tiny_teacher(), case.tiny_student(), make_batch(case)
     cast = _cast(case, student, teacher, batch)
     modes = isinstance(source, Attacked) and source.train_mode
     watched = ("mode", "hooks", "gradient", "requires_grad", "conv", "head") if modes else ()
@@ -234,7 +248,10 @@ def check_source(case: Case) -> str:
     hold(torch.equal(batch.clean, copy), "the source wrote into the batch")
     hold(torch.equal(state, torch.random.get_rng_state()), "the source drew from torch's global randomness")
     for name, view in shown.views.items():
-        inside = view.shape == copy.shape and bool((view >= 0).all() and (view <= 1).all())
+        alike, most = batch.views.get(name, copy), case.classes + 2 if case.needs.tokens else 1
+        held = unpack(view)[1] if case.needs.timed else view  # noise is unbounded, times are not
+        inside = view.shape == alike.shape and bool((held >= 0).all() and (held <= most).all())
+        inside = inside and bool(view.isfinite().all())
         hold(inside, f"view {name!r} has another shape or leaves the valid range")
     return "views in range, student untouched" + (" but for batch statistics (train_mode)" if modes else "")
 
@@ -245,15 +262,23 @@ def check_split(case: Case) -> str:
     A source that declares `whole_batch` must show a split batch otherwise, and be refused micro-batches.
     """
     source, batch = case.objective.source(0.0, 1.0), make_batch(case, torch.float64)
-    teacher, student = tiny_mlp(case.classes, seed=1).double(), tiny_mlp(case.classes, seed=2).double()
+    teacher: nn.Module = tiny_mlp(case.classes, seed=1).double()
+    student: nn.Module = tiny_mlp(case.classes, seed=2).double()
+    if case.needs.tokens or case.needs.timed:
+        teacher, student = case.tiny_teacher().double(), case.tiny_student().double()
+    if case.needs.heads == ("*",):
+        teacher = Team([tiny_mlp(case.classes, seed=seed).double() for seed in (1, 3, 4)])
 
     def show(rows: slice, step: int = 0) -> Mapping[str, Tensor]:
         views = {name: view[rows] for name, view in batch.views.items()}
         labels = None if batch.labels is None else batch.labels[rows]
-        part = Batch(views, batch.index[rows], labels, batch.progress)
+        masks = {name: mask[rows] for name, mask in batch.masks.items()}
+        part = Batch(views, batch.index[rows], labels, batch.progress, masks=masks)
         with frozen(teacher):
             cast = _cast(case, student, teacher, batch)
-            return source.show(part, cast, make_random(step, rows, ROWS)).views
+            shown = source.show(part, cast, make_random(step, rows, ROWS))
+            masks = {f"mask of {name}": mask for name, mask in shown.masks.items()}
+            return {**shown.views, **masks, **{f"note {name}": note for name, note in shown.notes.items()}}
 
     differs = []
     for step in range(4):
@@ -262,7 +287,7 @@ def check_split(case: Case) -> str:
         for name, view in whole.items():
             hold(torch.equal(view, again[name]), f"view {name!r} differs between two showings of one step")
             split = torch.cat([part[name] for part in parts])
-            if not torch.allclose(split, view, atol=1e-9):
+            if not torch.allclose(split.double(), view.double(), atol=1e-9):
                 differs.append(name)
     if not source.whole_batch:
         hold(not differs, f"view {', '.join(map(repr, differs[:1]))} depends on how the batch is split")
