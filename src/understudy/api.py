@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from torch import Tensor, nn
 
 from understudy.attacks import Ball, Norm
 from understudy.auditing.settings import SEARCHES, SECONDS, AuditSettings, Certify
+from understudy.auditing.skipped import measurable
 from understudy.bounds.engine import PairBound, PairBounds
-from understudy.data.dataset import DataSet
 from understudy.errors import InputError, unknown
 from understudy.jobs.audit_job import Audit, run_audit
-from understudy.jobs.comparison_job import Comparison, run_comparison, with_baselines
+from understudy.jobs.comparison_job import Comparison, run_comparison
+from understudy.jobs.comparison_methods import expanded
 from understudy.jobs.defaults import default_grid, default_radius
 from understudy.jobs.opening import as_found, open_data, open_first, open_for
 from understudy.jobs.query_job import ExportedQuery, export_query
@@ -24,6 +26,7 @@ from understudy.jobs.smoothing_job import Smoothing, smooth
 from understudy.jobs.training_job import Run, TrainingRequest, run_training
 from understudy.models.opening import LoadedModel
 from understudy.objectives.base import Objective
+from understudy.recipes.base import Recipe
 
 ROBUST = {"none": "ce", "pgd": "at", "trades": "trades"}
 Model = str | Path | nn.Module | LoadedModel
@@ -54,7 +57,9 @@ def load(
     Raises:
         InputError: it cannot be opened, or does not fit the data.
     """
-    found = None if data is None else open_data(data, "test", data_root=data_root, valid_range=None)
+    found = None if data is None else open_data(
+        data, "test", data_root=data_root, valid_range=None, several=True, text=True
+    )
     return open_for(found, source, normalize)
 
 
@@ -63,6 +68,7 @@ def train(
     model: str | nn.Module,
     *,
     robust: str = "none",
+    method: str | Objective | None = None,
     eps: float | None = None,
     options: Mapping[str, str] | None = None,
     out: str | Path | None = None,
@@ -80,6 +86,7 @@ def train(
         model: "mlp", "cnn", "resnet20", ... (options in brackets: "mlp[64,64]"), "module:callable", or a module,
             which is trained in place.
         robust: "none", "pgd" or "trades".
+        method: one without a teacher, in place of `robust`: "binary_relevance" where an example bears several labels.
         eps: training radius in the data's units; None takes the customary one of a named set.
         settings: further fields of `TrainingRequest`: epochs, seed, batch_size, lr, optimizer, examples, ...
 
@@ -88,18 +95,21 @@ def train(
     """
     if robust not in ROBUST:
         raise unknown("robust training", robust, ROBUST)
-    request = _request("train", data, model, method=ROBUST[robust], eps=eps, options=options, **settings)
+    if method is not None and robust != "none":
+        raise InputError(f"give either robust, found {robust!r}, or a method, found {method!r}")
+    how = ROBUST[robust] if method is None else method
+    request = _request("train", data, model, method=how, eps=eps, options=options, **settings)
     return run_training(
         request, out=out, resume=resume, data_root=data_root, device=device, devices=devices, quiet=quiet
     )
 
 
 def distill(
-    teacher: Model,
-    student: str | nn.Module,
+    teacher: Model | None,
+    student: str | nn.Module | None,
     data: Any,
     *,
-    method: str | Objective = "faithful_kd",
+    method: str | Objective | Recipe = "faithful_kd",
     eps: float | None = None,
     options: Mapping[str, str] | None = None,
     taps: Mapping[str, tuple[str, str]] | None = None,
@@ -114,9 +124,10 @@ def distill(
     """Train a student from a teacher by a method or recipe of the catalogue or a method of your own.
 
     Args:
-        teacher: anything `load` opens. It is frozen while it teaches and left as it was.
-        student, data: as `train` takes model and data.
-        method: a method's or recipe's name, "package.module:Class", or an objective such as
+        teacher: anything `load` opens. It is frozen while it teaches and left as it was. None for a method that
+            asks no teacher, or a recipe that reads a table's recorded scores.
+        student, data: as `train` takes model and data; no student for a recipe that fits one of its own.
+        method: a method's or recipe's name, "package.module:Class", a recipe, or an objective such as
             `0.5 * SoftTargets() + MyMethod()`.
         eps: training radius, for methods that attack.
         options: fields of a method given by name, as text.
@@ -197,7 +208,7 @@ def audit(
     """
     found = open_data(data, split, data_root=data_root, valid_range=valid_range, quiet=quiet)
     settings = AuditSettings(
-        eps=_grid(eps, found),
+        eps=() if eps is None else _grid(eps),
         points=points,
         start=start,
         all_points=all_points,
@@ -211,14 +222,14 @@ def audit(
     with as_found(teacher, student):
         one, found = open_first(found, data, teacher, teacher_normalize)
         other = open_for(found, student, student_normalize)
+        if eps is None and not measurable(one, other, settings)[1]:
+            settings = replace(settings, eps=default_grid(found.name))
         return run_audit(
             one, other, found, settings, out=out, fail_above=fail_above, device=device, quiet=quiet
         )
 
 
-def _grid(eps: Sequence[float] | float | None, data: DataSet) -> tuple[float, ...]:
-    if eps is None:
-        return default_grid(data.name)
+def _grid(eps: Sequence[float] | float) -> tuple[float, ...]:
     return (float(eps),) if isinstance(eps, int | float) else tuple(float(e) for e in eps)
 
 
@@ -263,7 +274,7 @@ def compare(
     student: str,
     data: Any,
     *,
-    methods: Sequence[str],
+    methods: str | Sequence[str],
     seeds: Sequence[int] = (0, 1, 2),
     train_eps: float | None = None,
     eps: Sequence[float] | float | None = None,
@@ -272,28 +283,38 @@ def compare(
     points: int | None = None,
     certify: Certify = "crown",
     norm: Norm = "linf",
+    workers: int = 0,
     data_root: str | Path | None = None,
     device: str = "auto",
     devices: int = 1,
     quiet: bool = True,
     **settings: Any,
 ) -> Comparison:
-    """Train and audit each method with each seed from one teacher, beside the undistilled student (ce and at).
+    """Train, audit and measure each method with each seed from one teacher, and hold it against plain distillation.
+
+    Beside the methods that are asked for there are always plain distillation, the undistilled student, label
+    smoothing, and, where a method attacks, the undistilled student that is adversarially trained.
 
     Args:
+        methods: names, families of methods, or "all"; as a list, or separated by commas. Of a family, methods that
+            do not run on this pair with their defaults are left out, and named in the result.
         train_eps: training radius; None takes the customary one of a named set.
         eps: the audit's grid; None takes 0, a quarter, a half and the whole of the training radius.
         out: folder for compare.json, report.html and the run folders METHOD/SEED. One that holds the same
-            comparison, interrupted, is continued.
+            comparison, interrupted or with fewer methods or seeds, is continued.
+        workers: runs at once, each in a process of its own (a script that asks for this must keep its work under
+            `if __name__ == "__main__":`); 0 does all of them in this process. The results are the same.
         settings: further fields of `TrainingRequest`: epochs, batch_size, lr, examples, ...
 
     Raises:
         InputError: something cannot be used, or the folder holds something else.
     """
-    with_baselines(methods)
+    if isinstance(methods, str):
+        methods = [name.strip() for name in methods.split(",") if name.strip()]
+    expanded(methods)
     test = open_data(data, split, data_root=data_root, valid_range=settings.get("valid_range"), quiet=quiet)
     radius = train_eps if train_eps is not None else default_radius(test.name)
-    grid = _grid(eps, test) if eps is not None else (0.0, radius / 4, radius / 2, radius)
+    grid = _grid(eps) if eps is not None else (0.0, radius / 4, radius / 2, radius)
     with as_found(teacher):
         opened, test = open_first(test, data, teacher, settings.get("teacher_normalize"))
         source: Model = teacher
@@ -308,6 +329,7 @@ def compare(
             seeds=seeds,
             out=out,
             train_eps=radius,
+            workers=workers,
             data_root=data_root,
             device=device,
             devices=devices,

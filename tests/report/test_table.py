@@ -53,14 +53,37 @@ def test_compare_table(comparison: Any) -> None:
     assert max(len(line) for line in text.splitlines()) <= 80
     assert "…" not in text
     at = {(row["method"], row["metric"]): row for row in compare["summary"]}
-    for method, sign in (("sd", ""), ("ard", "?"), ("fd", "+")):
+    for method, sign in (("sd", None), ("ard", "?"), ("fd", "+")):
         (line,) = [line for line in text.splitlines() if line.split()[:1] == [method] and "%" in line]
-        wanted = number(at[method, "lower_mean@0.1"]["mean"])
-        assert line.split()[1:3] == ([wanted, sign] if sign else [wanted, line.split()[2]])
-        assert percent(at[method, "certified_agreement@0.1"]["mean"]) in line
-    assert "At ε = 0.1" in text
+        values = [percent(at[method, m]["mean"]) for m in ("accuracy", "agreement")]
+        values += [
+            number(at[method, m]["mean"]) for m in ("kl", "relative_ece", "lower_mean@0.1", "upper_mean@0.1")
+        ]
+        found = line.split()[1:]
+        assert [word for word in found if word not in "+–?"][:6] == values
+        assert found.count(sign or "+") == (6 if sign else 0)
+    (line,) = [line for line in text.splitlines() if line.split()[:1] == ["teacher"]]
+    assert line.split()[1:] == ["95.3%", *["–"] * 7]
+    kl = at["fd", "kl"]
+    assert f"±{number(kl['mean'] - kl['low']).removeprefix('0')}" in text
+    flat = " ".join(text.split())
+    assert "EmpLB and FaithUB at ε = 0.1" in flat
+    assert "Accuracy against sd: better fd; not better ard; inconclusive rslad." in flat
+    assert "If all 3 methods equalled what they are held against, about 0.1 would be called better" in flat
+    assert "adaad failed with seeds 0, 2: the training diverged" in flat
+    assert "fitnets was left out: name their layers" in flat
     pair = [number(at["rslad", f"{name}_mean@0.05"]["mean"])[1:] for name in ("lower", "upper")]
     assert "–".join(pair) in text
+
+
+def test_long_names_go_on_in_the_next_line(comparison: Any) -> None:
+    compare = comparison[0]
+    rows = [{**row, "method": "label_smoothing"} for row in compare["summary"] if row["method"] == "fd"]
+    rows += [{**row, "method": "understudyofmine"} for row in compare["summary"] if row["method"] == "sd"]
+    lines = shown(compare_table({**compare, "summary": rows})).splitlines()
+    (first,) = [i for i, line in enumerate(lines) if line.split()[:1] == ["label_"] and "%" in line]
+    assert lines[first + 1].split()[0] == "smoothing"
+    assert any(line.startswith(" understudyofmine ") for line in lines)
 
 
 @pytest.mark.parametrize("compare", [{}, {"summary": []}])

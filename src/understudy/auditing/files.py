@@ -78,6 +78,7 @@ def from_json(content: dict[str, Any]) -> AuditRecord:
             summary=[SummaryRecord(**entry) for entry in entries],
             calibration=CalibrationRecord(**calibration),
             environment=content["environment"],
+            skipped=dict(content.get("skipped", {})),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"this is not an audit.json of schema {SCHEMA}: {error}") from error

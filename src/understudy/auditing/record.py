@@ -141,7 +141,10 @@ class CalibrationRecord:
 
 @dataclass(frozen=True)
 class AuditRecord:
-    """A whole audit. `settings` are the exact options it ran under; `environment` versions and times."""
+    """A whole audit. `settings` are the exact options it ran under; `environment` versions and times.
+
+    `skipped`: what the pair does not allow to be measured -> why.
+    """
 
     teacher: ModelRecord
     student: ModelRecord
@@ -153,3 +156,4 @@ class AuditRecord:
     calibration: CalibrationRecord
     environment: dict[str, Any]
     schema: int = SCHEMA
+    skipped: dict[str, str] = field(default_factory=dict)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,24 +12,13 @@ from understudy.errors import GateFailed
 
 def audit(
     teacher: o.Teacher,
-    student: Annotated[
-        str, typer.Option("--student", metavar="S", help="The student, in the same forms as --teacher.")
-    ],
+    student: o.Student,
     data: o.Data,
-    out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder to write; it must be new or empty.")
-    ],
-    split: Annotated[
-        str, typer.Option("--split", metavar="NAME", help="Which part of the data set.")
-    ] = "test",
+    out: o.NewFolder,
+    split: o.Split = "test",
     eps: o.Eps = None,
-    points: Annotated[
-        int | None,
-        typer.Option(
-            "--points", metavar="N", help="How many rows [default: 100, or all if there are fewer]."
-        ),
-    ] = None,
-    start: Annotated[int, typer.Option("--start", metavar="I", help="The first row.")] = 0,
+    points: o.Points = None,
+    start: o.Start = 0,
     all_points: Annotated[
         bool, typer.Option("--all-points", help="Count points that the teacher gets wrong too.")
     ] = False,

@@ -20,9 +20,11 @@ from torch import Tensor
 from understudy.auditing.certificates import CertificateFolder
 from understudy.auditing.examine import Examination, examine, unsound
 from understudy.auditing.files import save_cases, to_json, witness_tensor
+from understudy.auditing.nodes import at_nodes
 from understudy.auditing.record import AuditRecord, DataRecord, ModelRecord, SummaryRecord
 from understudy.auditing.rows import point_records
 from understudy.auditing.settings import PROVING, AuditSettings
+from understudy.auditing.skipped import measurable
 from understudy.auditing.summary import calibrate, summarise
 from understudy.data.dataset import DataSet
 from understudy.errors import GateFailed, InputError, SoundnessError
@@ -116,12 +118,15 @@ def run_audit(
     if settings.certificates and out is None:
         raise InputError("certificates are files: name the folder to write with out")
     where = torch_device(device)
+    settings, skipped = measurable(teacher, student, settings)
+    if skipped and fail_above is not None:
+        raise InputError(f"fail_above is a gate over FaithUB, which is skipped: {skipped['FaithUB']}")
     settings.check(data)
     with using_threads(threads_for(teacher.module, data.shape, ROWS // 8)):
         if out is None:
-            return _examined(teacher, student, data, settings, None, fail_above, where, quiet)
+            return _examined(teacher, student, data, settings, skipped, None, fail_above, where, quiet)
         with whole_folder(Path(out)) as partial:
-            done = _examined(teacher, student, data, settings, partial, fail_above, where, quiet)
+            done = _examined(teacher, student, data, settings, skipped, partial, fail_above, where, quiet)
     done = Audit(done.record, done.witnesses, Path(out))
     judge(done, fail_above)
     return done
@@ -132,6 +137,7 @@ def _examined(
     student: LoadedModel,
     data: DataSet,
     settings: AuditSettings,
+    skipped: dict[str, str],
     folder: Path | None,
     fail_above: float | None,
     device: torch.device,
@@ -141,12 +147,13 @@ def _examined(
     kept = None
     if folder is not None and settings.certificates:
         kept = CertificateFolder(folder, settings.start, teacher.sha256, student.sha256)
+    teacher, student, points_of = at_nodes(teacher, student, data)
     searching = settings.certify in PROVING
     with SearchLines(quiet) if searching else Progress("audit", quiet) as shown:
         found = examine(
             teacher,
             student,
-            data,
+            points_of,
             settings,
             device,
             lambda what, done, total: shown.update(done, total, what),
@@ -177,6 +184,7 @@ def _examined(
             "threads": torch.get_num_threads(),
             "seconds": round(time.perf_counter() - began, 3),
         },
+        skipped=skipped,
     )
     witnesses = witness_tensor(found)
     worst = find_worst(record, found.inputs, witnesses, Pair(teacher.module, student.module))

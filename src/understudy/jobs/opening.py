@@ -13,9 +13,11 @@ from torch import nn
 
 from understudy.data.dataset import DataSet
 from understudy.data.resolve import load_data
+from understudy.data.text import TokenSet
 from understudy.errors import InputError
 from understudy.jobs.progress import Progress
 from understudy.models.fitting import fit_to_data
+from understudy.models.language_opening import open_language_model
 from understudy.models.look import logits_of
 from understudy.models.opening import LoadedModel, open_model, parse_normalize
 
@@ -27,8 +29,31 @@ def open_data(
     data_root: str | Path | None,
     valid_range: tuple[float, float] | None,
     quiet: bool = True,
+    text: bool = False,
+    several: bool = False,
 ) -> DataSet:
-    """A data set from any source; Python's tensors and loaders are unbounded unless a range is stated."""
+    """A data set from any source; Python's tensors and loaders are unbounded unless a range is stated.
+
+    Raises InputError for text, unless `text` says that it is welcome, and for several labels an example, `several`.
+    """
+    found = _open_data(source, split, data_root, valid_range, quiet)
+    if isinstance(found, TokenSet) and not text:
+        raise InputError(f"{found.name!r} is text, for training only: audits and bounds are of classifiers")
+    if found.multi_label and not several:
+        raise InputError(
+            f"{found.name!r} bears several labels an example, for training by a method: audits, bounds and comparisons "
+            "are of classifiers that name one"
+        )
+    return found
+
+
+def _open_data(
+    source: Any,
+    split: str,
+    data_root: str | Path | None,
+    valid_range: tuple[float, float] | None,
+    quiet: bool,
+) -> DataSet:
     if isinstance(source, str | Path | DataSet):
         if valid_range is not None:
             raise InputError(
@@ -42,6 +67,11 @@ def open_data(
 
 def open_for(data: DataSet | None, source: Any, normalize: str | None = None) -> LoadedModel:
     """A model that fits a data set; `normalize` is "MEAN:STD" for one that expects normalised inputs."""
+    if isinstance(data, TokenSet):
+        if normalize is not None:
+            raise InputError(f"{data.name!r} is text: there is nothing to normalise")
+        source = source.module if isinstance(source, LoadedModel) else source
+        return open_language_model(source, data.shape[0], data.tokenizer.size)
     return _open(data, None if data is None else data.classes, source, normalize)
 
 

@@ -79,6 +79,8 @@ def headlines(record: AuditRecord) -> list[Headline]:
             else "",
             f"Proved for {_each(len(proved))}: nothing within ε = {eps} takes the two further apart."
             if proved
+            else f"Skipped: {record.skipped['FaithUB']}."
+            if "FaithUB" in record.skipped
             else "No upper bound was asked for, so none is proved.",
         ),
         Headline(
@@ -103,6 +105,9 @@ def _brackets(text: str) -> str:
 
 def proved(record: AuditRecord) -> list[str]:
     """Plain sentences: what was proved, where the proof says nothing, what stays open or is not covered."""
+    if record.skipped:
+        said = [f"Skipped: {name}: {why}." for name, why in record.skipped.items()]
+        return [*said, "Nothing is claimed about any input beside those examined."]
     place = len(record.summary) - 1
     last = record.summary[place]
     counted = [point for point in record.points if point.counted]

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from understudy.auditing.record import AuditRecord
+from understudy.report.judgement import AT_FOCUS, judgement
 from understudy.report.markup import Number
 from understudy.report.words import (
     SHARES,
@@ -24,7 +25,6 @@ from understudy.report.words import (
     percent,
     present,
     radius,
-    same_radius,
 )
 
 
@@ -48,7 +48,24 @@ def audit_table(record: AuditRecord) -> RenderableType:
         f"{norm_name(record.norm)} balls around {count(len(record.points), 'point')} of {record.data.name} "
         f"({record.data.split}), {counted} counted. Intervals are at 95%; – is not measured."
     )
-    return Group(table, Text(note))
+    if not record.skipped:
+        return Group(table, Text(note))
+    left_out = [Text(f"Skipped: {name}: {why}.") for name, why in record.skipped.items()]
+    return Group(table, Text(note), Text(_as_they_are(record)), *left_out)
+
+
+def _as_they_are(record: AuditRecord) -> str:
+    """Divergence and calibration on the examined points, in one sentence."""
+    clean, c = record.summary[0], record.calibration
+    against = (
+        ""
+        if c.ece_student is None
+        else f"; ECE teacher {_short(c.ece_teacher)}, student {_short(c.ece_student)}"
+    )
+    return (
+        f"Unperturbed: KL(teacher || student) {_short(clean.kl)} nats, total variation "
+        f"{_short(clean.total_variation)}, relative ECE {_short(c.relative_ece)}{against}."
+    )
 
 
 def _short(value: Number | None) -> str:
@@ -78,55 +95,61 @@ def _cell(value: str, ends: str) -> str:
 
 _MARKS = {"better": " +", "not better": " –", "worse": " –", "inconclusive": " ?"}
 SHOWN = 5  # radii that fit 80 columns; the page has them all
-_COLUMNS = (
-    "lower_mean",
-    "upper_mean",
-    "certified_agreement",
-    "agreement",
-    "accuracy_student",
-)
+COST = ("train_seconds", "peak_megabytes")  # shown without an interval
+LONGEST = 13  # characters of a method's name on one line
 
 
 def compare_table(compare: Mapping[str, Any]) -> RenderableType:
-    """A row a method at the training radius (else the largest): means, intervals beneath, the verdict's sign
-    (+ better, – not better, ? inconclusive); then EmpLB to FaithUB at every radius. `compare`: the content of
-    compare.json; a metric at a radius is called `name@eps`."""
-    summary = compare.get("summary") or []
-    methods = list(dict.fromkeys(str(row["method"]) for row in summary))
-    metrics = list(dict.fromkeys(str(row["metric"]) for row in summary))
-    found = {(str(row["method"]), str(row["metric"])): row for row in summary}
-    radii = sorted({eps for metric in metrics if (eps := metric_parts(metric)[1]) is not None})
-    wanted = (compare.get("settings") or {}).get("train_eps")
-    focus = next(
-        (eps for eps in radii if wanted is not None and same_radius(eps, wanted)),
-        radii[-1] if radii else None,
+    """A row a method: means, intervals beneath, the verdict's sign (+ better, – not better, ? inconclusive), the
+    teacher first; the verdicts in words, what failed or was left out; then EmpLB to FaithUB at every radius.
+    `compare`: the content of compare.json; a metric at a radius is called `name@eps`."""
+    found = judgement(compare)
+    table = _table(
+        "", *(_HEADS.get(metric_parts(m)[0], metric_label(m).replace(" ", "\n")) for m in found.columns)
     )
-    here = {metric_parts(m)[0]: m for m in metrics if metric_parts(m)[1] in (None, focus)}
-    shown = [here[name] for name in _COLUMNS if name in here] or metrics[:5]
-    table = _table("", *(_HEADS.get(metric_parts(m)[0], metric_label(m).replace(" ", "\n")) for m in shown))
-    for method in methods:
-        table.add_row(Text(method), *(_entry(m, found.get((method, m))) for m in shown))
-    at = "" if focus is None else f"At ε = {radius(focus)}. "
-    parts: list[RenderableType] = [
-        table,
-        Text(f"{at}Means over seeds, 95% intervals beneath; + better, – not better, ? inconclusive."),
-    ]
+    if found.teacher:
+        own = [
+            metric_value(metric_parts(m)[0], found.teacher[m]) if m in found.teacher else "–"
+            for m in found.columns
+        ]
+        table.add_row(Text("teacher"), *(Text(f"{value}  ") for value in own))
+    for method in found.methods:
+        table.add_row(_name(method), *(_entry(m, found.cells.get((method, m))) for m in found.columns))
+    at = "" if found.focus is None else f"EmpLB and FaithUB at ε = {radius(found.focus)}. "
+    held = (compare.get("settings") or {}).get("reference")
+    signs = f"Signs, against {held}" if held else "Signs"
+    note = f"{at}Means over seeds, ± 95%. {signs}: + better, – not better, ? inconclusive."
+    lines = [note, *found.sentences(), *found.absences()]
+    parts: list[RenderableType] = [table, *(Text(line) for line in lines)]
+    radii = sorted({eps for _, m in found.cells if (eps := metric_parts(m)[1]) is not None})
     if len(radii) > 1:
-        names = {(metric_parts(m)): m for m in metrics}
+        names = {metric_parts(m): m for _, m in found.cells}
         bounds = _table("EmpLB–FaithUB", *(f"ε {radius(eps)}" for eps in radii[-SHOWN:]))
-        for method in methods:
-            row = [[found.get((method, names.get((n, e), ""))) for n in _COLUMNS[:2]] for e in radii[-SHOWN:]]
-            bounds.add_row(Text(method), *("–".join(_point(one) for one in pair) for pair in row))
+        for method in found.methods:
+            row = [
+                [found.cells.get((method, names.get((n, e), ""))) for n in AT_FOCUS] for e in radii[-SHOWN:]
+            ]
+            bounds.add_row(_name(method), *("–".join(_point(one) for one in pair) for pair in row))
         parts.append(bounds)
     return Group(*parts)
 
 
+def _name(method: str) -> Text:
+    """A method's name; a long one goes on in the next line after one of its joints."""
+    if len(method) <= LONGEST:
+        return Text(method)
+    joint = max((method.rfind(sign, 0, LONGEST) for sign in "_.:"), default=-1)
+    return Text(method if joint < 1 else f"{method[: joint + 1]}\n{method[joint + 1 :]}")
+
+
 _HEADS = {
-    "lower_mean": "EmpLB\nmean",
-    "upper_mean": "FaithUB\nmean",
-    "certified_agreement": "same class\ncertified",
+    "lower_mean": "EmpLB",
+    "upper_mean": "FaithUB",
     "agreement": "agree",
-    "accuracy_student": "student’s\naccuracy",
+    "kl": "KL,\nnats",
+    "relative_ece": "relative\nECE",
+    "train_seconds": "s",
+    "peak_megabytes": "MB",
 }
 
 
@@ -146,7 +169,17 @@ def _entry(metric: str, row: Mapping[str, Any] | None) -> Text:
     if row is None or not present(row.get("mean")):
         return Text("–")
     name, ends = metric_parts(metric)[0], (row.get("low"), row.get("high"))
+    if name in COST:
+        return Text(f"{row['mean']:.0f}" if row["mean"] >= 10 else f"{row['mean']:.1f}")
     verdict = row.get("verdict")
     sign = _MARKS.get(str(verdict), f" {verdict}") if verdict else "  "
-    under = _ends(ends) if name in SHARES else _dots(ends)
+    under = _half(row["mean"], ends, name in SHARES)
     return Text(_cell(metric_value(name, row["mean"]) + sign, f"{under}  " if under else ""))
+
+
+def _half(mean: Number, ends: Sequence[Number | None], share: bool) -> str:
+    """Half an interval's width, short: ±.012 or ±1.2%; its longer side where the other was cut at a limit."""
+    known = [abs(end - mean) for end in ends if end is not None and present(end)]
+    if len(known) != 2:
+        return ""
+    return f"±{100 * max(known):.1f}%" if share else f"±{number(max(known)).removeprefix('0')}"

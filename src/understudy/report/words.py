@@ -33,6 +33,7 @@ _LABELS = {
     "total_variation": "total variation",
     "relative_ece": "relative ECE",
     "train_seconds": "training, seconds",
+    "peak_megabytes": "memory, MB",
     "ece_student": "ECE, student",
     "ece_teacher": "ECE, teacher",
     "nll_student": "NLL, student",
