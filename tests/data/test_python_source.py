@@ -139,7 +139,8 @@ def test_pil_images() -> None:
     [
         ((X, Y[:3]), "10 inputs but 3 labels"),
         ((X, Y + 0.5), "whole numbers, found 0.5 at row 0"),
-        ((X, torch.eye(10)), r"class indices, found shape \(10, 10\)"),
+        ((X, torch.zeros(10, 2, 2)), r"class indices or, .* found shape \(10, 2, 2\)"),
+        ((X, 2 * torch.eye(10)), "0 or 1 for each class, found 2 at example 0, class 0"),
         ((X, torch.tensor([0] * 9 + [-2])), "found -2 at example 9"),
         ((X[:0], None), "no examples"),
         ((torch.rand(5), None), "found shape"),

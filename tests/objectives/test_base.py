@@ -53,8 +53,8 @@ def test_terms_of_one_name_are_numbered_and_none_is_lost() -> None:
 
 
 def test_needs_are_united() -> None:
-    assert HARD.needs == us.Needs(teacher=(), labels=True)
-    assert (HARD + SOFT).needs == us.Needs(labels=True)
+    assert HARD.needs == us.Needs(teacher=(), labels=True, graph_labels=True)
+    assert (HARD + SOFT).needs == us.Needs(labels=True, graph_labels=True)
     attacked, mid = make_method("ard"), us.Needs(features=("mid",), whole_batch=True)
     assert (SOFT + attacked).needs == us.Needs(student=("clean", "attacked"), labels=True)
     assert (mid | HARD.needs).features == ("mid",)
@@ -111,3 +111,17 @@ def test_objectives_are_equal_by_value_and_cannot_be_changed() -> None:
 def test_a_view_that_was_not_asked_for_is_named() -> None:
     with pytest.raises(us.InputError, match=re.escape("unknown view 'attacked': known: clean")):
         STUDENT["attacked"]
+
+
+def test_a_part_that_reads_no_labels_does_not_forbid_missing_ones() -> None:
+    soft, every = us.Needs(), us.Needs(labels=True)
+    few = us.Needs(labels=True, unlabelled=True, graph_labels=True)
+    for one, other, welcome in (
+        (soft, few, True),
+        (few, few, True),
+        (few, every, False),
+        (every, soft, False),
+        (soft, soft, False),
+    ):
+        for united in (one | other, other | one):
+            assert (united.unlabelled, united.graph_labels) == (welcome, welcome)

@@ -49,3 +49,19 @@ def test_labels_that_cannot_be_used_are_named(labels: Tensor | None, message: st
 def test_a_label_of_minus_100_is_an_error_and_not_a_zero() -> None:
     with pytest.raises(us.InputError, match="labels must lie in"):
         label_loss(LOGITS, batch(torch.full((5,), -100)))
+
+
+def test_in_a_graph_the_mean_is_over_the_labelled_nodes() -> None:
+    edges = torch.tensor([[0, 1], [1, 0]])
+    some = torch.tensor([0, -1, 1, -1, -1])
+    found = label_loss(LOGITS, us.Batch({"clean": torch.zeros(5, 2)}, torch.arange(5), some, edges=edges))
+    alone = -log_softmax(LOGITS.numpy(), axis=1)[[0, 2], [0, 1]]
+    np.testing.assert_allclose(found.mean().item(), alone.mean())
+    np.testing.assert_allclose(found[[0, 2]].numpy(), 5 / 2 * alone)
+    assert not found[[1, 3, 4]].any()
+    none = us.Batch({"clean": torch.zeros(5, 2)}, torch.arange(5), torch.full((5,), -1), edges=edges)
+    assert not label_loss(LOGITS, none).any()
+    with pytest.raises(us.InputError, match="labels must lie in"):
+        label_loss(LOGITS, us.Batch(none.views, none.index, torch.full((5,), -100), edges=edges))
+    with pytest.raises(us.InputError, match="labels must lie in"):
+        label_loss(LOGITS, batch(some))

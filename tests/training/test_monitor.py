@@ -26,3 +26,41 @@ def test_what_is_not_known_is_left_out(labelled: bool) -> None:
     found = Monitor(None, data, torch.device("cpu"))(student)
     assert set(found) == ({"train_accuracy"} if labelled else set())
     assert student[1].training
+
+
+def test_of_vectors_their_distance_and_cosine_are_told_and_no_class() -> None:
+    """Labels or not; nothing where the two say vectors of different lengths."""
+    x = torch.rand(300, 3) + 0.1
+    data, device = DataSet("d", "train", x, x.argmax(1), 3, high=2.0), torch.device("cpu")
+    turned = nn.Linear(3, 3, bias=False)
+    with torch.no_grad():
+        turned.weight.copy_(2 * torch.eye(3))
+    found = Monitor(nn.Identity(), data, device, vectors=True)(turned)
+    assert set(found) == {"distance", "cosine"}
+    assert found["cosine"] == pytest.approx(1.0)
+    assert found["distance"] == pytest.approx(x.norm(dim=1).mean().item())
+    assert Monitor(nn.Identity(), data, device, vectors=True)(nn.Linear(3, 2)) == {}
+    assert Monitor(None, data, device, vectors=True)(turned) == {}
+
+
+def test_accuracy_is_of_the_labelled_and_a_graph_is_looked_at_whole() -> None:
+    x = torch.rand(EXAMPLES + 100, 4)
+    labels = x.argmax(1)
+    labels[1::2] = -1
+    labels[0] = (labels[0] + 1) % 4
+    seen = []
+
+    class Asked(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(len(x))
+            return x
+
+    edges = torch.tensor([[0], [1]])
+    for data, portions, labelled in (
+        (DataSet("d", "train", x, labels, 4, partly=True), [250, 250], EXAMPLES // 2),
+        (DataSet("d", "train", x, labels, 4, partly=True, edges=edges), [EXAMPLES + 100], EXAMPLES // 2 + 50),
+    ):
+        seen.clear()
+        found = Monitor(None, data, torch.device("cpu"))(Asked())
+        assert found["train_accuracy"] == pytest.approx(1 - 1 / labelled)
+        assert seen == portions

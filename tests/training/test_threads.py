@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from understudy.testing import tiny_lm
 from understudy.training.threads import forward_flops, threads_for, using_threads
 
 
@@ -11,6 +12,12 @@ def test_operations_of_a_forward_pass_are_counted() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)).train()
     assert forward_flops(net, (1, 8, 8), 128) == 128 * 2 * (64 * 32 + 32 * 10)
     assert net.training
+
+
+def test_language_models_are_asked_about_tokens() -> None:
+    net = tiny_lm(5)
+    assert forward_flops(net, (6,), 10, tokens=True) == 10 * 6 * 2 * (8 * 8 + 8 * 5)
+    assert threads_for(net, (6,), 10, tokens=True) == 1
 
 
 def test_small_nets_get_one_thread_and_large_ones_their_share(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from understudy.fidelity.intervals import (
     paired_difference,
     verdict,
 )
+from understudy.fidelity.teacher_deviation import deviation_of_means, teacher_stddev
 
 __all__ = [
     "Bin",
@@ -31,6 +32,7 @@ __all__ = [
     "brier",
     "clopper_pearson",
     "confidence_differences",
+    "deviation_of_means",
     "difference_edges",
     "difference_histogram",
     "ece",
@@ -40,6 +42,7 @@ __all__ = [
     "relative_ece",
     "relative_reliability",
     "reliability",
+    "teacher_stddev",
     "top1_agreement",
     "top1_correct",
     "verdict",

@@ -9,18 +9,21 @@ from understudy.errors import InputError
 
 @dataclass(frozen=True)
 class DataDefaults:
-    """The field's training radius on a set (in the data's units); epochs and learning rate that suffice here."""
+    """The field's training radius on a set (in the data's units), if any; epochs and learning rate that suffice."""
 
-    radius: float
+    radius: float | None
     epochs: int
     lr: float
 
 
 DEFAULTS = {
     "digits": DataDefaults(radius=0.1, epochs=60, lr=4e-3),
+    "digit_mosaic": DataDefaults(radius=0.1, epochs=30, lr=3e-3),
     "mnist": DataDefaults(radius=0.1, epochs=10, lr=2e-3),
     "fashion_mnist": DataDefaults(radius=0.1, epochs=10, lr=2e-3),
     "cifar10": DataDefaults(radius=8 / 255, epochs=30, lr=2e-3),
+    "cora": DataDefaults(radius=None, epochs=200, lr=1e-2),
+    "citeseer": DataDefaults(radius=None, epochs=200, lr=1e-2),
 }
 EPOCHS, LR = 20, 1e-3
 
@@ -41,9 +44,10 @@ def default_radius(data: str) -> float:
     Raises:
         InputError: the set has no customary radius, so it must be stated.
     """
-    if data not in DEFAULTS:
+    radius = DEFAULTS[data].radius if data in DEFAULTS else None
+    if radius is None:
         raise InputError(f"data set {data!r} has no customary radius: state eps")
-    return DEFAULTS[data].radius
+    return radius
 
 
 def default_grid(data: str) -> tuple[float, ...]:

@@ -54,6 +54,7 @@ class TrainingRequest:
 
 
 def plain(value: Any) -> Any:
+    """A field's value as JSON types."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Path):

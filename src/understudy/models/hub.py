@@ -50,7 +50,7 @@ def open_transformers(name: str, normalize: Statistics | None, low: float, high:
         import transformers
     except ImportError as missing:
         raise InputError(f"{name} needs transformers ({missing}): pip install 'understudy[hub]'") from missing
-    with _quiet_transformers(transformers):
+    with quiet_transformers(transformers):
         try:
             body, notes = transformers.AutoModelForImageClassification.from_pretrained(
                 name, use_safetensors=True, trust_remote_code=False, output_loading_info=True
@@ -156,7 +156,7 @@ def _list(value: Any) -> Any:
 
 
 @contextmanager
-def _quiet_transformers(transformers: Any) -> Iterator[None]:
+def quiet_transformers(transformers: Any) -> Iterator[None]:
     """No progress bars and no log lines of transformers inside the block; its settings are put back."""
     log = transformers.utils.logging
     level, bars = log.get_verbosity(), log.is_progress_bar_enabled()

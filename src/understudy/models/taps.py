@@ -62,7 +62,7 @@ def shapes_of(model: nn.Module, probe: Tensor | None) -> dict[str, tuple[int, ..
 
     def note(name: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            tensor = _first_tensor(output)
+            tensor = first_tensor(output)
             if tensor is not None:
                 shapes[name] = tuple(tensor.shape)
 
@@ -126,7 +126,7 @@ class Tapped(nn.Module):
 
     def _store(self, feature: str, layer: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            tensor = _first_tensor(output)
+            tensor = first_tensor(output)
             if tensor is None:
                 raise InputError(f"the layer {layer!r} gives no tensor to tap, but {type(output).__name__}")
             self._seen[feature] = tensor
@@ -150,7 +150,7 @@ class Tapped(nn.Module):
         return logits, seen
 
 
-def _first_tensor(output: Any) -> Tensor | None:
+def first_tensor(output: Any) -> Tensor | None:
     """A layer's output, or the first tensor in its tuple, list or mapping (such as a transformers output)."""
     if isinstance(output, Mapping):
         output = tuple(output.values())

@@ -46,7 +46,7 @@ class SD(Method):
     @property
     def needs(self) -> Needs:
         """Both models on the clean view; labels unless a = 1."""
-        return Needs(labels=self.alpha < 1)
+        return Needs(labels=self.alpha < 1, graph_labels=True)
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
         """{"soft", "hard"}: (B,) each; "hard" only if a < 1."""
