@@ -13,7 +13,10 @@ Needs: a teacher; labels if a > 0. Cost: from a store none but the reading; abou
 Known failure: T is fixed when the answers are kept; with few classes there is nothing to spare.
 Reconstructed: where w does not sum to 1 (top-k, tau other than 1) the term is Sum w ln(w / s) - Sum w + 1, which has
 the same gradient and is not negative; the paper's table of costs was not at hand.
-MEASURED
+Measured (examples/sparse_logit_sampling.py, the next of the 500 commonest words of Shakespeare from two, 3 seeds; KL
+from the teacher on other text): .0048, .0047, .0050 from all logits, .0096, .0093, and .0096 from 50 draws, 2.250,
+2.330 and 2.248 from the 12 likeliest classes. Mean confidence .240, .240, .465 (seed 0) where the student is right .28
+of the time; outside the teacher's 12 likeliest classes, where it has .500, the student has .503, .505 and .061.
 """
 
 from __future__ import annotations
