@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from understudy.jobs.comparison_methods import undistilled_of
 from understudy.report.words import interval, metric_parts, number, percent, radius
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,13 +73,24 @@ def claim(folder: Path) -> dict[str, Any]:
         "commands": commands(folder, settings),
         "settings": {name: settings[name] for name in SETTINGS},
         "environment": content["environment"],
-        "summary": [short(row) for row in content["summary"] if wanted(row["metric"], ends)],
+        "summary": [short(row) for row in against_undistilled(content) if wanted(row["metric"], ends)],
         "contrasts": [
             short(row)
             for row in content["contrasts"]
             if metric_parts(row["metric"])[0] in BOUNDS and metric_parts(row["metric"])[1] in ends
         ],
     }
+
+
+def against_undistilled(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The summary with each method held against the undistilled student at equal budget, as these tables say."""
+    known = {(row["a"], row["b"], row["metric"]): row["verdict"] for row in content["contrasts"]}
+    rows = []
+    for row in content["summary"]:
+        reference = undistilled_of(row["method"])
+        verdict = known.get((row["method"], reference, row["metric"]))
+        rows.append({**row, "reference": reference, "verdict": verdict})
+    return [row for row in rows if row["method"] != "label_smoothing"]
 
 
 def commands(folder: Path, settings: Mapping[str, Any]) -> list[str]:

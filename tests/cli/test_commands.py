@@ -132,13 +132,15 @@ def test_bounds_that_contradict_each_other_end_with_3(
 
 def test_compare_and_report(cli: Cli, teacher: Path, tmp_path: Path) -> None:
     given = ("compare", "--teacher", teacher, "--model", "mlp[4]", "--data", "digits", "--methods", "sd, fd",
-             "--seeds", "1", "--train-eps", "1/20", "--eps", ".05", "--points", 3, "--epochs", 1,
-             "--examples", 60)  # fmt: skip
+             "--seeds", "1", "--schedule", "constant", "--train-eps", "1/20", "--eps", ".05", "--points", 3,
+             "--epochs", 1, "--examples", 60)  # fmt: skip
     done = cli(*given, "--out", tmp_path / "c")
     assert done.code == 0
     assert f"page: {tmp_path / 'c' / 'report.html'}" in done.out
     content = json.loads((tmp_path / "c" / "compare.json").read_text())
-    assert {row["method"] for row in content["rows"]} == {"sd", "fd", "ce", "at"}
+    assert {row["method"] for row in content["rows"]} == {"sd", "fd", "ce", "at", "label_smoothing"}
+    assert content["settings"]["schedule"] == "constant"
+    assert {row["metric"] for row in content["rows"]} >= {"accuracy", "kl", "train_seconds", "peak_megabytes"}
     assert (tmp_path / "c" / "fd" / "1" / "model.safetensors").exists()
     assert cli(*given, "--out", tmp_path / "c").out == done.out
     (tmp_path / "c" / "report.html").unlink()
@@ -149,6 +151,22 @@ def test_compare_and_report(cli: Cli, teacher: Path, tmp_path: Path) -> None:
     assert "audit.eps" in other.err
     one = cli("distill", "--resume", tmp_path / "c" / "fd" / "1")  # a run of a comparison is a run
     assert one.code == 0
+
+
+def test_a_method_that_asks_no_teacher_needs_none(cli: Cli, tmp_path: Path) -> None:
+    given = ("distill", "--model", "mlp[4]", "--data", "digits", "--epochs", 2, "--examples", 60)
+    done = cli(*given, "--method", "ps_kd", "--schedule", "constant", "--out", tmp_path / "a")
+    assert done.code == 0
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert config["teacher"] is None
+    assert config["training"]["schedule"] == "constant"
+    assert cli("distill", "--resume", tmp_path / "a").code == 0
+    assert cli(*given, "--method", "label_smoothing", "--out", tmp_path / "b").code == 0
+    for more in ((), ("--set", "alpha=0.5")):
+        refused = cli(*given, "--method", "kd", *more, "--out", tmp_path / "c")
+        assert refused.code == 2
+        assert "understudy distill needs --teacher" in refused.err
+    assert not (tmp_path / "c").exists()
 
 
 def test_methods(cli: Cli) -> None:

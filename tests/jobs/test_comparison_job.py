@@ -8,20 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 from torch import nn
 
 import understudy as us
 from understudy.errors import InputError
-from understudy.jobs.comparison_job import (
-    contrasts,
-    draw_comparison,
-    higher_is_better,
-    over_seeds,
-    read_comparison,
-    reference_of,
-    with_baselines,
-)
+from understudy.jobs.comparison_answers import answers, measure, read_answers
+from understudy.jobs.comparison_job import draw_comparison, read_comparison
+from understudy.jobs.comparison_verdicts import higher_is_better
 
 SMALL: dict[str, Any] = {
     "methods": ["sd", "fd"], "seeds": [0, 2], "train_eps": 0.05, "eps": [0.05], "points": 4, "epochs": 1,
@@ -46,13 +39,16 @@ def content(place: Path) -> dict[str, Any]:
 
 def test_every_method_and_seed_has_a_run_folder_with_its_audit(place: Path) -> None:
     assert {p.name for p in place.iterdir()} == {
-        "compare.json", "config.json", "report.html", "sd", "fd", "ce", "at",
+        "compare.json", "config.json", "report.html", "teacher.answers.safetensors",
+        "sd", "fd", "ce", "at", "label_smoothing",
     }  # fmt: skip
     for method in ("sd", "fd", "ce", "at"):
         assert {p.name for p in (place / method).iterdir()} == {"0", "2"}
         for seed in ("0", "2"):
             names = {p.name for p in (place / method / seed).iterdir()}
-            assert names == {"config.json", "model.safetensors", "metrics.jsonl", "checkpoint", "audit"}
+            assert names == {
+                "config.json", "model.safetensors", "metrics.jsonl", "checkpoint", "audit", "answers.safetensors",
+            }  # fmt: skip
             config = json.loads((place / method / seed / "config.json").read_text())
             assert config["training"]["seed"] == int(seed)
     first, second = ((place / "fd" / seed / "model.safetensors").read_bytes() for seed in ("0", "2"))
@@ -60,13 +56,13 @@ def test_every_method_and_seed_has_a_run_folder_with_its_audit(place: Path) -> N
 
 
 def test_rows_are_what_the_audits_measured(place: Path, content: dict[str, Any]) -> None:
-    assert content["schema"] == 1
+    assert content["schema"] == 2
     for row in content["rows"]:
         assert set(row) == {"method", "seed", "metric", "value"}
         assert math.isfinite(row["value"])
     table = {(r["method"], r["seed"], r["metric"]): r["value"] for r in content["rows"]}
     assert len(table) == len(content["rows"])
-    assert {key[0] for key in table} == {"sd", "fd", "ce", "at"}
+    assert {key[0] for key in table} == {"sd", "fd", "ce", "at", "label_smoothing"}
     assert {key[1] for key in table} == {0, 2}
     for method in ("sd", "at"):
         for seed in (0, 2):
@@ -80,7 +76,52 @@ def test_rows_are_what_the_audits_measured(place: Path, content: dict[str, Any])
                     "accuracy_student",
                 ):
                     assert table[method, seed, f"{metric}@{entry['eps']:g}"] == entry[metric]
-            assert table[method, seed, "relative_ece"] == audit["calibration"]["relative_ece"]
+
+
+def test_what_is_cheap_is_measured_on_the_whole_split(
+    place: Path, content: dict[str, Any], teacher: Path
+) -> None:
+    table = {(r["method"], r["seed"], r["metric"]): r["value"] for r in content["rows"]}
+    test = us.load_data("digits", "test")
+    assert test.labels is not None
+    x = test.inputs(slice(None))
+    with torch.no_grad():
+        t, s = (us.load(run).module(x).double() for run in (teacher, place / "fd" / "2"))
+    known = {
+        "accuracy": (s.argmax(1) == test.labels).double(),
+        "agreement": (s.argmax(1) == t.argmax(1)).double(),
+        "kl": (t.softmax(1) * (t.log_softmax(1) - s.log_softmax(1))).sum(1),
+        "nll_student": nn.functional.cross_entropy(s, test.labels, reduction="none"),
+    }
+    kept = read_answers(place / "fd" / "2" / "answers.safetensors")
+    for metric, values in known.items():
+        assert len(kept[metric]) == len(test) == 450
+        torch.testing.assert_close(kept[metric], values, rtol=1e-4, atol=1e-6)
+        assert table["fd", 2, metric] == pytest.approx(float(values.mean()), rel=1e-4)
+    own = content["teacher"]["measured"]
+    assert own["accuracy"] == pytest.approx(float((t.argmax(1) == test.labels).double().mean()))
+    assert 0 <= own["accuracy@0.05"] <= 1
+
+
+def test_rows_without_a_label_count_where_none_is_needed() -> None:
+    t, s = (
+        torch.randn(6, 3, generator=torch.Generator().manual_seed(k), dtype=torch.float64) for k in (0, 1)
+    )
+    labels = torch.tensor([0, -1, 2, 1, -1, 0])
+    found = measure(t, s, labels)
+    assert found["kl"].shape == (6,)
+    assert found["accuracy"].tolist() == (s.argmax(1) == labels)[labels >= 0].double().tolist()
+    assert "accuracy" not in measure(t, s, None)
+    assert "accuracy" not in measure(t, s, torch.full((6,), -1))
+
+
+def test_answers_are_those_of_eval_mode_in_one_piece() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.BatchNorm1d(3)).train()
+    data = us.DataSet("x", "test", torch.rand(1203, 4, generator=torch.Generator().manual_seed(0)))
+    said = answers(net, data, torch.device("cpu"))
+    assert net.training
+    with torch.no_grad():
+        torch.testing.assert_close(said, net.eval()(data.inputs(slice(None))).double(), rtol=1e-5, atol=1e-6)
 
 
 def test_summary_and_contrasts(content: dict[str, Any]) -> None:
@@ -93,23 +134,35 @@ def test_summary_and_contrasts(content: dict[str, Any]) -> None:
         assert entry["mean"] == pytest.approx(np.mean(values[entry["method"], entry["metric"]]))
         assert entry["low"] <= entry["mean"] <= entry["high"]
         assert entry["verdict"] in ("better", "not better", "inconclusive", None)
-        reference = entry["reference"]
-        assert reference == ("at" if entry["method"] in ("fd", "at") else "ce")
-        if entry["method"] in ("ce", "at") or higher_is_better(entry["metric"]) is None:
+        assert entry["reference"] == ("ce" if entry["method"] == "sd" else "sd")
+        assert entry["seeds"] == 2
+        if higher_is_better(entry["metric"]) is None:
             assert entry["verdict"] is None
         else:
             assert entry["verdict"] is not None
+    pairs = {(entry["a"], entry["b"]) for entry in content["contrasts"]}
+    assert {("sd", "fd"), ("fd", "sd"), ("fd", "at"), ("sd", "ce"), ("at", "sd"), ("ce", "sd")} <= pairs
+    assert ("at", "label_smoothing") not in pairs
     for entry in content["contrasts"]:
-        assert {entry["a"], entry["b"]} == {"sd", "fd"}
         a, b = (np.array(values[entry[side], entry["metric"]]) for side in "ab")
         assert entry["difference"] == pytest.approx(float((a - b).mean()))
         assert entry["low"] <= entry["difference"] <= entry["high"]
+    judged = {(v["metric"], v["a"], v["b"]): v for v in content["verdicts"]}
+    assert set(judged) == {
+        (metric, a, "ce" if a == "sd" else "sd")
+        for metric in ("accuracy", "kl")
+        for a in ("sd", "fd", "ce", "at", "label_smoothing")
+    }
+    said = {(e["method"], e["metric"]): e["verdict"] for e in content["summary"]}
+    assert all(v["verdict"] == said[a, metric] for (metric, a, _), v in judged.items())
 
 
 def test_it_is_read_back_and_drawn_again(place: Path, content: dict[str, Any]) -> None:
     found = read_comparison(place)
     assert found.content == content
-    assert {name: len(a) for name, a in found.audits.items()} == {"sd": 2, "fd": 2, "ce": 2, "at": 2}
+    assert {name: len(a) for name, a in found.audits.items()} == dict.fromkeys(
+        ("sd", "fd", "ce", "at", "label_smoothing"), 2
+    )
     before = (place / "report.html").read_text()
     (place / "report.html").unlink()
     draw_comparison(place, found.content, found.audits)
@@ -123,7 +176,7 @@ def test_a_finished_one_is_read_not_repeated(
         raise AssertionError("done again")
 
     monkeypatch.setattr("understudy.jobs.training_job.launch", never)
-    monkeypatch.setattr("understudy.jobs.comparison_job.run_audit", never)
+    monkeypatch.setattr("understudy.jobs.comparison_run.run_audit", never)
     assert us.compare(teacher, "mlp[6]", "digits", out=place, **SMALL).content == content
 
 
@@ -210,69 +263,3 @@ def test_a_module_and_tensors_of_ones_own(tmp_path: Path) -> None:
     entry = next(s for s in done.summary if s["metric"] == "agreement@0" and s["method"] == "sd")
     assert entry["low"] is None  # one seed has no spread
     assert entry["verdict"] in ("inconclusive", None)
-
-
-# The arithmetic ----------------------------------------------------------------------------------------------------
-
-
-def test_baselines_are_added_where_they_are_missing() -> None:
-    assert with_baselines(["sd", "fd"]) == ["sd", "fd", "ce", "at"]
-    assert with_baselines(["at", "sd"]) == ["at", "sd", "ce"]
-    assert with_baselines(["pgd", "none"]) == ["pgd", "none"]  # other names of at and ce
-
-
-def test_which_way_is_good() -> None:
-    good = ["agreement@0.1", "certified_agreement@0.1", "accuracy_student@0"]
-    bad = [
-        "lower_mean@0.1",
-        "upper_max@0",
-        "kl@0",
-        "relative_ece",
-        "ece_student",
-        "nll_student",
-        "brier_student",
-    ]
-    assert all(higher_is_better(m) is True for m in good)
-    assert all(higher_is_better(m) is False for m in bad)
-    assert higher_is_better("accuracy_teacher@0") is higher_is_better("train_seconds") is None
-
-
-def test_references_are_students_at_equal_budget() -> None:
-    assert {m: reference_of(m) for m in ("sd", "ce", "fd", "ard", "at", "trades")} == {
-        "sd": "ce", "ce": "ce", "fd": "at", "ard": "at", "at": "at", "trades": "at",
-    }  # fmt: skip
-
-
-def _rows(values: dict[str, list[float]], metric: str) -> list[dict[str, Any]]:
-    return [
-        {"method": method, "seed": seed, "metric": metric, "value": value}
-        for method, numbers in values.items()
-        for seed, value in enumerate(numbers)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("metric", "fd", "verdict"),
-    [
-        ("lower_mean@0.1", [0.10, 0.12, 0.11], "better"),
-        ("lower_mean@0.1", [0.40, 0.42, 0.41], "not better"),
-        ("lower_mean@0.1", [0.10, 0.60, 0.31], "inconclusive"),
-        ("agreement@0.1", [0.40, 0.42, 0.41], "better"),
-    ],
-)
-def test_a_verdict_is_on_differences_paired_by_seed(metric: str, fd: list[float], verdict: str) -> None:
-    rows = _rows({"fd": fd, "ce": [0.5, 0.5, 0.5], "at": [0.30, 0.32, 0.31]}, metric)
-    entry = over_seeds(rows, ["fd", "ce", "at"], [0, 1, 2])[0]
-    assert entry["verdict"] == verdict
-    assert entry["mean"] == pytest.approx(np.mean(fd))
-    half = stats.t.ppf(0.975, 2) * np.std(fd, ddof=1) / math.sqrt(3)
-    assert entry["low"] == pytest.approx(max(0.0, np.mean(fd) - half))
-    assert entry["high"] == pytest.approx(min(1.0, np.mean(fd) + half))
-
-
-def test_contrasts_go_both_ways() -> None:
-    rows = _rows({"fd": [0.1, 0.2, 0.1], "sd": [0.5, 0.6, 0.55]}, "lower_mean@0.1")
-    found = {(c["a"], c["b"]): c for c in contrasts(rows, ["fd", "sd"], [0, 1, 2])}
-    assert found["fd", "sd"]["verdict"] == "better"
-    assert found["sd", "fd"]["verdict"] == "not better"
-    assert found["fd", "sd"]["difference"] == pytest.approx(-found["sd", "fd"]["difference"])

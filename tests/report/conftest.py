@@ -221,12 +221,15 @@ def make_comparison(
     rows, summary = [], []
     fields = ("lower_mean", "upper_mean", "certified_agreement", "agreement", "accuracy_student")
     metrics = [(f"{f}@{eps}", f, place) for place, eps in enumerate(RADII) for f in fields] + [
-        ("relative_ece", "", 0)
+        (name, "", 0)
+        for name in ("accuracy", "agreement", "kl", "relative_ece", "train_seconds", "peak_megabytes")
     ]
     for metric, name, place in metrics:
         for method, records in audits.items():
             values = [
-                getattr(r.summary[place], name) if name else r.calibration.relative_ece + 0.01 * s
+                getattr(r.summary[place], name)
+                if name
+                else r.calibration.relative_ece + 0.01 * s + METHODS[method] * (metric == "kl")
                 for s, r in enumerate(records)
             ]
             rows += [
@@ -234,14 +237,31 @@ def make_comparison(
             ]
             mean, half = float(np.mean(values)), 0.004 + 2 * float(np.std(values)) / seeds**0.5
             verdict = None if method == "sd" else "better" if method == "fd" else "inconclusive"
+            verdict = None if metric in ("train_seconds", "peak_megabytes") else verdict
             summary.append(
                 {"method": method, "metric": metric, "mean": mean, "low": mean - half, "high": mean + half,
                  "verdict": verdict, "reference": "sd"}
             )  # fmt: skip
     compare = {
-        "schema": 1,
+        "schema": 2,
         "rows": rows,
         "summary": summary,
+        "teacher": {"measured": {"accuracy": 0.953, "accuracy@0.1": 0.81}},
+        "verdicts": [
+            {
+                "metric": metric,
+                "a": a,
+                "b": "sd",
+                "difference": -0.1,
+                "low": -0.2,
+                "high": 0.0,
+                "verdict": verdict,
+            }
+            for metric in ("accuracy", "kl")
+            for a, verdict in (("ard", "not better"), ("rslad", "inconclusive"), ("fd", "better"))
+        ],
+        "failed": [{"method": "adaad", "seed": s, "reason": "the training diverged"} for s in (0, 2)],
+        "left_out": [{"method": "fitnets", "reason": "name their layers"}],
         "contrasts": [
             {
                 "metric": "lower_mean@0.1",

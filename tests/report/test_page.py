@@ -260,6 +260,13 @@ def test_compare_page(comparison: Any, tmp_path: Path) -> None:
         assert (percent if share else number)(row["mean"]) in text
         assert interval((row["low"], row["high"]), share) in text
     assert text.count("inconclusive") >= 2 * 21
+    assert "Accuracy against sd: better fd; not better ard; inconclusive rslad." in text
+    assert "adaad failed with seeds 0, 2: the training diverged" in text
+    assert "fitnets was left out: name their layers" in text
+    head = text[text.index('aria-label="Methods"') :]
+    head = head[: head.index("</table>")]
+    assert head.count("<tr>") == 1 + 1 + 5  # the teacher, four methods and the one that failed
+    assert "95.3%" in head
     best = next(r for r in compare["summary"] if r["method"] == "fd" and r["metric"] == "lower_mean@0.1")
     assert f"EmpLB, mean at ε = 0.1: fd has the lowest, {number(best['mean'])}" in text
     assert "Verdict on EmpLB, mean, against sd: ard and rslad inconclusive, fd better." in text
@@ -287,6 +294,27 @@ def test_compare_page_with_gaps(comparison: Any, bare: AuditRecord, tmp_path: Pa
         assert "something new" in page
         assert "Undistilled students at equal budget are included: at." in page
         assert "not measured" in page
+
+
+def test_compare_page_of_many_methods(comparison: Any, tmp_path: Path) -> None:
+    """Lines are drawn of as many as can be told apart: the references and those with the lowest KL."""
+    compare, audits, worst = comparison
+    many = {**audits, **{f"m{k}": audits["ard"] for k in range(8)}}
+    extra = [
+        {**row, "method": f"m{k}", "mean": row["mean"] + k}
+        for k in range(8)
+        for row in compare["summary"]
+        if row["method"] == "ard"
+    ]
+    rows = [{**row, "method": f"m{k}"} for k in range(8) for row in compare["rows"] if row["method"] == "ard"]
+    content = {**compare, "rows": compare["rows"] + rows, "summary": compare["summary"] + extra}
+    write_compare_page(tmp_path / "p.html", content, many, worst)
+    page = (tmp_path / "p.html").read_text(encoding="utf-8")
+    check_page(page)
+    assert "Of 12 methods those with the lowest KL are drawn, and the references." in page
+    curves = page[page.index("Over the radius") : page.index("Relative calibration")]
+    for name, drawn in (("sd", True), ("fd", True), ("m0", True), ("m7", False)):
+        assert (f">{name}</text>" in curves) == drawn
 
 
 def test_radii_in_255ths_meet_their_metrics(audit_maker: Callable[..., AuditRecord], tmp_path: Path) -> None:

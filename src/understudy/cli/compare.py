@@ -18,7 +18,12 @@ def compare(
     ],
     data: o.Data,
     methods: Annotated[
-        str, typer.Option("--methods", metavar="A,B,C", help="Methods, separated by commas: sd,ard,rslad,fd.")
+        str,
+        typer.Option(
+            "--methods",
+            metavar="A,B,C",
+            help="Names (sd,ard,fd), families (robust, logits, relations, ..., recipes), or all.",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write, or to continue.")],
     seeds: Annotated[
@@ -39,16 +44,25 @@ def compare(
     epochs: o.Epochs = None,
     batch_size: o.BatchSize = None,
     lr: o.LearningRate = None,
+    schedule: o.ScheduleOption = None,
     augment: o.AugmentOption = None,
     examples: o.Examples = None,
     teacher_normalize: o.TeacherNormalize = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            help="Runs at once, a process and a core each; 0: all in this one [default: as many as cores, 1 on a GPU].",
+        ),
+    ] = None,
     resume: o.Resume = None,
     data_root: o.DataRoot = None,
     device: o.DeviceOption = o.Device.auto,
     devices: o.Devices = 1,
     quiet: o.Quiet = False,
 ) -> None:
-    """Train and audit each method with each seed, beside the undistilled student; continues its own folder."""
+    """Train, audit and judge methods against plain distillation, seed by seed; continues its own folder."""
     if resume is not None:
         raise InputError("compare continues its own folder: give it as --out again")
     from understudy import api
@@ -62,6 +76,7 @@ def compare(
         "epochs": epochs,
         "batch_size": batch_size,
         "lr": lr,
+        "schedule": None if schedule is None else schedule.value,
         "augment": None if augment is None else augment.value,
         "examples": examples,
         "teacher_normalize": teacher_normalize,
@@ -70,7 +85,7 @@ def compare(
         teacher,
         model,
         data,
-        methods=[name.strip() for name in methods.split(",") if name.strip()],
+        methods=methods,
         seeds=numbers,
         train_eps=None if train_eps is None else read_number("--train-eps", train_eps),
         eps=o.radii(eps),
@@ -79,6 +94,7 @@ def compare(
         points=points,
         certify=certify.value,
         norm=norm.value,
+        workers=_workers(device) if workers is None else workers,
         data_root=data_root,
         device=device.value,
         devices=devices,
@@ -92,3 +108,13 @@ def compare(
 
         Console().print(compare_table(done.content))
         typer.echo(f"page: {out / 'report.html'}")
+
+
+def _workers(device: o.Device) -> int:
+    """One process a core; a GPU is for one at a time."""
+    import torch
+
+    from understudy.jobs.comparison_workers import cores
+
+    on_gpu = device is o.Device.cuda or (device is o.Device.auto and torch.cuda.is_available())
+    return 1 if on_gpu else cores()

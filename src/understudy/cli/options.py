@@ -51,6 +51,18 @@ LearningRate = Annotated[
 Examples = Annotated[
     int | None, typer.Option("--examples", metavar="N", help="Train on the first N examples only.")
 ]
+Labelled = Annotated[
+    int | None,
+    typer.Option("--labelled", metavar="N", help="Hide the labels of all but N examples, for methods that can."),
+]
+Stored = Annotated[
+    Path | None,
+    typer.Option("--stored", metavar="DIR", help="Keep the teacher's answers here, and read them if they are there."),
+]
+StoredViews = Annotated[
+    int | None,
+    typer.Option("--stored-views", metavar="N", help="Draws of the augmentation that are kept, shown in turn (1)."),
+]
 TeacherNormalize = Annotated[
     str | None,
     typer.Option(
@@ -63,11 +75,11 @@ StudentNormalize = Annotated[
 ]
 Data = Annotated[
     str,
-    typer.Option("--data", metavar="D", help="digits, mnist, fashion_mnist, cifar10, a path or a hub id."),
+    typer.Option("--data", metavar="D", help="digits, mnist, fashion_mnist, cifar10, compas, a path or a hub id."),
 ]
 DataMaybe = Annotated[
     str | None,
-    typer.Option("--data", metavar="D", help="digits, mnist, fashion_mnist, cifar10, a path or a hub id."),
+    typer.Option("--data", metavar="D", help="digits, mnist, fashion_mnist, cifar10, compas, a path or a hub id."),
 ]
 Teacher = Annotated[
     str,
@@ -85,6 +97,18 @@ TeacherMaybe = Annotated[
         help="A run folder, .safetensors, .onnx, 'mlp[200,200]@FILE' or module:callable.",
     ),
 ]
+Student = Annotated[
+    str, typer.Option("--student", metavar="S", help="The student, in the same forms as --teacher.")
+]
+NewFolder = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="Folder to write; it must be new or empty.")
+]
+Split = Annotated[str, typer.Option("--split", metavar="NAME", help="Which part of the data set.")]
+Points = Annotated[
+    int | None,
+    typer.Option("--points", metavar="N", help="How many rows [default: 100, or all if there are fewer]."),
+]
+Start = Annotated[int, typer.Option("--start", metavar="I", help="The first row.")]
 ModelMaybe = Annotated[
     str | None,
     typer.Option(
@@ -127,7 +151,18 @@ class Augment(StrEnum):
     shift_flip = "shift+flip"
 
 
+class Schedule(StrEnum):
+    """How the learning rate moves."""
+
+    cosine = "cosine"
+    constant = "constant"
+
+
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where to run.")]
+ScheduleOption = Annotated[
+    Schedule | None,
+    typer.Option("--schedule", help="Learning rate: falling to 0 by a cosine, or constant [default: cosine]."),
+]
 AugmentOption = Annotated[
     Augment | None, typer.Option("--augment", help="Random shifts, or shifts and flips.")
 ]

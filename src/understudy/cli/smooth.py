@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,29 +21,18 @@ class MeanBound(StrEnum):
 
 def smooth(
     teacher: o.Teacher,
-    student: Annotated[
-        str, typer.Option("--student", metavar="S", help="The student, in the same forms as --teacher.")
-    ],
+    student: o.Student,
     data: o.Data,
     sigma: Annotated[
         str,
         typer.Option("--sigma", metavar="X", help="Standard deviation of the noise, in the data's units."),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder to write; it must be new or empty.")
-    ],
-    split: Annotated[
-        str, typer.Option("--split", metavar="NAME", help="Which part of the data set.")
-    ] = "test",
+    out: o.NewFolder,
+    split: o.Split = "test",
     eps: o.Eps = None,
     norm: Annotated[o.Norm, typer.Option("--norm", help="Shape of the ball.")] = o.Norm.l2,
-    points: Annotated[
-        int | None,
-        typer.Option(
-            "--points", metavar="N", help="How many rows [default: 100, or all if there are fewer]."
-        ),
-    ] = None,
-    start: Annotated[int, typer.Option("--start", metavar="I", help="The first row.")] = 0,
+    points: o.Points = None,
+    start: o.Start = 0,
     samples: Annotated[int, typer.Option("--samples", metavar="N", help="Noisy copies of a point.")] = 10_000,
     confidence: Annotated[
         float, typer.Option("--confidence", metavar="P", help="With which a point's bounds hold.")

@@ -25,6 +25,12 @@ def train(
     robust: Annotated[
         Robust | None, typer.Option("--robust", help="Adversarial training [default: none].")
     ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method", help="One without a teacher, in place of --robust: bce for several labels an example."
+        ),
+    ] = None,
     eps: o.Eps = None,
     norm: Annotated[o.Norm | None, typer.Option("--norm", help="Shape of the training ball.")] = None,
     set_: o.Set = None,
@@ -32,6 +38,7 @@ def train(
     seed: o.Seed = None,
     batch_size: o.BatchSize = None,
     lr: o.LearningRate = None,
+    schedule: o.ScheduleOption = None,
     augment: o.AugmentOption = None,
     examples: o.Examples = None,
     out: o.Out = None,
@@ -43,11 +50,14 @@ def train(
 ) -> None:
     """Train a teacher: plainly, by PGD adversarial training, or by TRADES."""
     from understudy.api import ROBUST
+    from understudy.errors import InputError
 
+    if method is not None and robust is not None:
+        raise InputError(f"give either --robust, found {robust.value}, or --method, found {method}")
     given: dict[str, Any] = {
         "data": data,
         "model": model,
-        "method": None if robust is None else ROBUST[robust.value],
+        "method": method if robust is None else ROBUST[robust.value],
         "eps": o.one_radius(eps),
         "norm": None if norm is None else norm.value,
         "options": o.assignments(set_),
@@ -55,6 +65,7 @@ def train(
         "seed": seed,
         "batch_size": batch_size,
         "lr": lr,
+        "schedule": None if schedule is None else schedule.value,
         "augment": None if augment is None else augment.value,
         "examples": examples,
     }

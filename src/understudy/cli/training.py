@@ -31,7 +31,7 @@ def gather(
 
     if (out is None) == (resume is None):
         raise InputError("give --out DIR for a new run, or --resume DIR for one that exists")
-    fields = dict(defaults)
+    fields = {"model": None, **defaults}
     if resume is not None:
         saved = saved_request(resume)
         if saved.get("command") not in (command, "compare"):
@@ -66,6 +66,8 @@ def show_run(
     said = [f"loss {last['loss']:.4f}"]
     if "train_accuracy" in last:
         said.append(f"accuracy {last['train_accuracy']:.3f}")
+    if "train_map" in last:
+        said.append(f"mean average precision {last['train_map']:.3f}")
     if "agreement" in last:
         said.append(f"agreement with the teacher {last['agreement']:.3f}")
     typer.echo(f"{run.folder}: epoch {last['epoch']}, {', '.join(said)} (training data), {run.seconds:.1f} s")

@@ -1,43 +1,41 @@
-"""A comparison: every method with every seed from one teacher, audited alike, with the undistilled student."""
+"""A comparison: every method with every seed from one teacher, audited alike, held against plain distillation."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import platform
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from understudy.auditing.files import read_audit
 from understudy.auditing.record import AuditRecord
 from understudy.auditing.settings import AuditSettings
 from understudy.data.dataset import DataSet
 from understudy.errors import InputError
-from understudy.fidelity.intervals import mean_over_seeds, paired_difference
-from understudy.jobs.audit_job import run_audit
-from understudy.jobs.recipe_job import run_distillation
+from understudy.jobs.audit_job import torch_device
+from understudy.jobs.comparison_answers import ANSWERS, answers, save_answers, teacher_measures
+from understudy.jobs.comparison_methods import Chosen, choose
+from understudy.jobs.comparison_run import RunTask, run_place, train
+from understudy.jobs.comparison_values import Measured, read_runs
+from understudy.jobs.comparison_verdicts import DECIDING, Judge
+from understudy.jobs.comparison_workers import Failures, run_apart, run_here
+from understudy.jobs.progress import Progress
 from understudy.jobs.training_job import TrainingRequest
 from understudy.jobs.worst import read_worst, worst_cases
-from understudy.models.opening import LoadedModel, open_model
-from understudy.recipes import kind_of
+from understudy.models.opening import LoadedModel
 from understudy.report.page import write_compare_page
 from understudy.training.folder import RunFolder, differences, nothing_half, prepare_folder, write_json
-from understudy.training.method import AdversarialMethod
+from understudy.training.threads import using_threads
 from understudy.version import __version__
 
-BASELINES = ("ce", "at")
-LOWER_IS_BETTER = ("lower_mean", "upper_mean", "upper_max", "kl", "total_variation", "relative_ece")
-UNBOUNDED = ("kl", "nll_student", "brier_student", "train_seconds")
-PER_RADIUS = (
-    "lower_mean", "upper_mean", "upper_max", "certified_agreement", "agreement", "accuracy_student",
-    "accuracy_teacher", "kl", "total_variation",
-)  # fmt: skip
+SCHEMA = 2
+TEACHER = "teacher." + ANSWERS
+REFERENCE = "kd (ce for kd itself)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +44,7 @@ class Comparison:
 
     Attributes:
         content: what compare.json holds.
-        audits: the audit of each method, one a seed.
+        audits: the audits of each method, one a seed that did not fail.
         folder: where everything was written.
     """
 
@@ -64,15 +62,10 @@ class Comparison:
         """Over seeds: method, metric, mean, low, high, verdict."""
         return self.content["summary"]
 
-
-def with_baselines(methods: Sequence[str]) -> list[str]:
-    """The methods asked for, then the undistilled students at equal budget that are not among them."""
-    if not methods:
-        raise InputError("name at least one method to compare")
-    kinds = [kind_of(name) for name in methods]
-    if len(set(kinds)) != len(kinds):
-        raise InputError(f"each method once, found {', '.join(methods)}")
-    return [*methods, *(b for b in BASELINES if kind_of(b) not in kinds)]
+    @property
+    def verdicts(self) -> list[dict[str, Any]]:
+        """On the deciding metrics: a less b, its interval, and what it says about a."""
+        return self.content["verdicts"]
 
 
 def run_comparison(
@@ -85,114 +78,151 @@ def run_comparison(
     seeds: Sequence[int],
     out: str | Path,
     train_eps: float | None,
+    workers: int = 0,
     data_root: str | Path | None = None,
     device: str = "auto",
     devices: int = 1,
     quiet: bool = True,
 ) -> Comparison:
-    """Train and audit each method with each seed in OUT/METHOD/SEED, then write compare.json and report.html.
+    """Train, audit and measure each method with each seed in OUT/METHOD/SEED; write compare.json and report.html.
 
-    A folder of an earlier, interrupted comparison is continued: finished runs and audits are read, not repeated.
+    A folder of an earlier comparison, interrupted or finished, is continued: what is done is read, not repeated, and
+    methods and seeds may be added.
+
+    Args:
+        methods: names, families, or "all".
+        workers: processes at once; 0 does every run in this one. The results do not depend on it.
 
     Raises:
-        InputError: something cannot be used, or the folder holds another comparison.
+        InputError: something cannot be used, the folder holds another comparison, or no run succeeded.
+        SoundnessError: a run found bounds that contradict each other.
     """
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise InputError(f"seeds must be one or more different numbers, 0 or more, found {list(seeds)}")
-    names = with_baselines(methods)
+    if workers < 0:
+        raise InputError(f"workers must be 0 (in this process) or more, found {workers}")
+    if workers and not all(isinstance(given, str | Path) for given in (base.data, base.teacher)):
+        raise InputError("data and teachers in memory cannot travel to other processes: use workers=0")
     audit.check(test)
     folder = Path(out)
+    base = dataclasses.replace(base, eps=train_eps)
+    where = {"data_root": data_root, "device": device, "devices": devices}
+    with using_threads(1):
+        chosen = choose(base, methods, _known(folder), **where)
     plan: dict[str, Any] = {
-        "schema": 1,
+        "schema": SCHEMA,
         "command": "compare",
-        "request": {**base.plain(), "eps": train_eps, "methods": list(methods), "seeds": list(seeds)},
+        "request": {**base.plain(), "methods": list(methods), "seeds": list(seeds)},
+        "names": chosen.names,
         "teacher": {"source": teacher.source, "sha256": teacher.sha256},
         "audit": {**asdict(audit), "eps": list(audit.eps)},
     }
     with nothing_half(folder):
         _claim(folder, plan)
-        audits = _audited(
-            base, teacher, test, audit, names, seeds, folder, train_eps, data_root, device, devices, quiet
-        )
-    content = {
-        "schema": 1,
+        with using_threads(1):
+            said = answers(teacher.module, test, torch_device(device))
+        save_answers(folder / TEACHER, {"logits": said})
+        tasks = [
+            RunTask(dataclasses.replace(base, method=name, seed=seed), audit, test.split,
+                    run_place(folder, name, seed), where)
+            for name in chosen.names
+            for seed in seeds
+        ]  # fmt: skip
+        failures = _perform(tasks, teacher, test, said, folder, workers, quiet)
+    found = read_runs(folder, chosen.names, seeds, failures)
+    if not found.rows:
+        (name, seed), why = next(iter(failures.items()))
+        raise InputError(f"no run succeeded; {name} with seed {seed}: {why}")
+    content = _content(plan, chosen, seeds, found, failures, train_eps)
+    content["teacher"]["measured"] = _teachers_own(said, test, found)
+    write_json(folder / "compare.json", content)
+    audits = {name: list(by_seed.values()) for name, by_seed in found.audits.items()}
+    draw_comparison(folder, content, audits)
+    return Comparison(content, audits, folder)
+
+
+def _perform(
+    tasks: Sequence[RunTask],
+    teacher: LoadedModel,
+    test: DataSet,
+    said: Tensor,
+    folder: Path,
+    workers: int,
+    quiet: bool,
+) -> Failures:
+    """Every run that is not done; those that are, are held to be what is asked for."""
+    for task in tasks:
+        if task.done:
+            try:
+                train(task)
+            except InputError as error:
+                raise InputError(f"{error}; delete {task.place} to have it done anew") from error
+    left = [task for task in tasks if not task.done]
+    with Progress("runs", quiet) as bar:
+        bar.update(0, max(len(left), 1))
+        if workers:
+            return run_apart(left, folder / TEACHER, workers, bar.update)
+        return run_here(left, teacher, test, said, bar.update)
+
+
+def _content(
+    plan: Mapping[str, Any],
+    chosen: Chosen,
+    seeds: Sequence[int],
+    found: Measured,
+    failures: Failures,
+    train_eps: float | None,
+) -> dict[str, Any]:
+    judge = Judge(found.rows, seeds, found.examples)
+    return {
+        "schema": SCHEMA,
         "settings": {
             **plan["request"],
             **plan["audit"],
             "train_eps": train_eps,
-            "reference": "at (ce for methods that attack nothing)",
+            "asked": chosen.asked,
+            "reference": REFERENCE,
+            "deciding": list(DECIDING),
         },
-        "teacher": plan["teacher"],
-        "rows": (rows := measured(audits, seeds)),
-        "summary": over_seeds(rows, names, seeds),
-        "contrasts": contrasts(rows, list(methods), seeds),
+        "teacher": dict(plan["teacher"]),
+        "rows": found.rows,
+        "summary": judge.summary(chosen.names),
+        "verdicts": judge.verdicts(chosen.names),
+        "contrasts": judge.contrasts(chosen.asked, chosen.names),
+        "failed": [
+            {"method": name, "seed": seed, "reason": failures[name, seed]}
+            for name in chosen.names
+            for seed in seeds
+            if (name, seed) in failures
+        ],
+        "left_out": [{"method": name, "reason": why} for name, why in chosen.left_out.items()],
         "environment": {
             "understudy": __version__,
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
     }
-    write_json(folder / "compare.json", content)
-    draw_comparison(folder, content, audits)
-    return Comparison(content, audits, folder)
 
 
-def _audited(
-    base: TrainingRequest,
-    teacher: LoadedModel,
-    test: DataSet,
-    audit: AuditSettings,
-    names: Sequence[str],
-    seeds: Sequence[int],
-    folder: Path,
-    train_eps: float | None,
-    data_root: str | Path | None,
-    device: str,
-    devices: int,
-    quiet: bool,
-) -> dict[str, list[AuditRecord]]:
-    """Every run trained and audited, or read back: method -> audits, one a seed."""
-    audits: dict[str, list[AuditRecord]] = {}
-    for name in names:
-        for seed in seeds:
-            request = dataclasses.replace(base, method=name, seed=seed, eps=train_eps)
-            place = run_place(folder, name, seed)
-            started = (place / "config.json").exists()
-            run_distillation(
-                request,
-                out=None if started else place,
-                resume=place if started else None,
-                data_root=data_root,
-                device=device,
-                devices=devices,
-                quiet=quiet,
-            )
-            if not (place / "audit" / "audit.json").exists():
-                shutil.rmtree(place / "audit", ignore_errors=True)
-                student = open_model(
-                    place, shape=test.shape, classes=test.classes, low=test.low, high=test.high
-                )
-                run_audit(teacher, student, test, audit, out=place / "audit", device=device, quiet=quiet)
-            audits.setdefault(name, []).append(read_audit(place / "audit"))
-    return audits
-
-
-def run_place(folder: Path, method: str, seed: int) -> Path:
-    """The run folder of a method and seed: METHOD/SEED, a colon in the name replaced by a dot."""
-    return folder / method.replace(":", ".") / str(seed)
+def _teachers_own(said: Tensor, test: DataSet, found: Measured) -> dict[str, float]:
+    """The teacher's accuracy, calibration and scores on the split, and its accuracy under the audit's attacks."""
+    own = teacher_measures(said, test.labels)
+    first = next((record for by_seed in found.audits.values() for record in by_seed.values()), None)
+    for entry in () if first is None else first.summary:
+        if entry.accuracy_teacher is not None:
+            own[f"accuracy@{entry.eps:g}"] = entry.accuracy_teacher
+    return own
 
 
 def draw_comparison(
     folder: Path, content: dict[str, Any], audits: Mapping[str, Sequence[AuditRecord]]
 ) -> None:
-    """Write report.html; the worst inputs shown are those of the first seed."""
-    first = content["settings"]["seeds"][0]
-    worst = {
-        name: worst_cases(
-            records[0], read_worst(run_place(folder, name, first) / "audit" / "worst.safetensors")
-        )
-        for name, records in audits.items()
-    }
+    """Write report.html; the worst inputs shown are those of each method's first seed."""
+    worst = {}
+    for name, records in audits.items():
+        seed = next(row["seed"] for row in content["rows"] if row["method"] == name)
+        path = run_place(folder, name, seed) / "audit" / "worst.safetensors"
+        worst[name] = worst_cases(records[0], read_worst(path))
     write_compare_page(folder / "report.html", content, audits, worst)
 
 
@@ -207,119 +237,42 @@ def read_comparison(folder: str | Path) -> Comparison:
         content = json.loads(path.read_text(encoding="utf-8"))
         names = list(dict.fromkeys(row["method"] for row in content["rows"]))
         seeds = content["settings"]["seeds"]
+        missing = {(row["method"], row["seed"]): row["reason"] for row in content["failed"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    audits = {name: [read_audit(run_place(Path(folder), name, s) / "audit") for s in seeds] for name in names}
+        raise InputError(f"{path} cannot be read: {error!r}") from error
+    found = read_runs(Path(folder), names, seeds, missing)
+    audits = {name: list(by_seed.values()) for name, by_seed in found.audits.items()}
     return Comparison(content, audits, Path(folder))
 
 
+def _known(folder: Path) -> list[str]:
+    """The methods that an earlier comparison in this folder has taken up."""
+    if not (folder / "config.json").exists():
+        return []
+    before = RunFolder.resume(folder)[1]
+    names = before.get("names")
+    return list(names) if isinstance(names, list) else []
+
+
 def _claim(folder: Path, plan: dict[str, Any]) -> None:
-    """Take the folder for this plan; one that holds another plan, or something else, is refused."""
-    if (folder / "config.json").exists():
-        _, before = RunFolder.resume(folder)
-        changed = [
-            line for part, value in plan.items() for line in differences(part, before.get(part), value)
-        ]
-        if changed:
-            raise InputError(f"{folder} holds a comparison with another {'; another '.join(changed)}")
-    else:
+    """Take the folder for this plan; one that holds another plan, or something else, is refused.
+
+    A plan with more methods or more seeds than the one in the folder takes it over.
+    """
+    if not (folder / "config.json").exists():
         write_json(prepare_folder(folder) / "config.json", plan)
-
-
-def measured(audits: Mapping[str, Sequence[AuditRecord]], seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """One row a method, seed and metric; metrics at a radius are called name@eps. What is null is left out."""
-    rows = []
-    for method, records in audits.items():
-        for seed, record in zip(seeds, records, strict=True):
-            values: dict[str, float | None] = {}
-            for entry in record.summary:
-                for name in PER_RADIUS:
-                    values[f"{name}@{entry.eps:g}"] = getattr(entry, name)
-            for name in ("relative_ece", "ece_student", "nll_student", "brier_student"):
-                values[name] = getattr(record.calibration, name)
-            values["train_seconds"] = sum(row["seconds"] for row in record.student.curves)
-            rows += [
-                {"method": method, "seed": seed, "metric": metric, "value": value}
-                for metric, value in values.items()
-                if value is not None and math.isfinite(value)
-            ]
-    return rows
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[int, float]]:
-    table: dict[tuple[str, str], dict[int, float]] = {}
-    for row in rows:
-        table.setdefault((row["method"], row["metric"]), {})[row["seed"]] = row["value"]
-    return table
-
-
-def higher_is_better(metric: str) -> bool | None:
-    """Which way a metric is good; None for those that are not a quality (the teacher's, the time)."""
-    name = metric.split("@")[0]
-    if name in ("accuracy_teacher", "train_seconds"):
-        return None
-    return not (name in LOWER_IS_BETTER or (name.endswith("_student") and not name.startswith("accuracy")))
-
-
-def reference_of(method: str) -> str:
-    """The undistilled student at equal budget: at for methods that attack, ce for those that do not."""
-    return "at" if issubclass(kind_of(method), AdversarialMethod) else "ce"
-
-
-def over_seeds(
-    rows: Sequence[Mapping[str, Any]], methods: Sequence[str], seeds: Sequence[int]
-) -> list[dict[str, Any]]:
-    """Mean and t-interval over seeds, with the verdict of the paired difference to the method's reference."""
-    table = _table(rows)
-    kinds = {kind_of(m): m for m in methods}
-    summary = []
-    for (method, metric), values in table.items():
-        mean, low, high = mean_over_seeds([values[s] for s in seeds if s in values])
-        if low is not None and high is not None:  # no metric is negative, and shares and bounds end at 1
-            low, high = max(low, 0.0), high if metric.split("@")[0] in UNBOUNDED else min(high, 1.0)
-        reference = kinds[kind_of(reference_of(method))]
-        verdict = None
-        if reference != method and higher_is_better(metric) is not None:
-            verdict = _contrast(table, metric, method, reference, seeds)["verdict"]
-        summary.append(
-            {"method": method, "metric": metric, "mean": mean, "low": low, "high": high, "verdict": verdict,
-             "reference": reference}
-        )  # fmt: skip
-    return summary
-
-
-def contrasts(
-    rows: Sequence[Mapping[str, Any]], methods: Sequence[str], seeds: Sequence[int]
-) -> list[dict[str, Any]]:
-    """Paired differences a - b over seeds for every pair of the methods asked for and every metric."""
-    table = _table(rows)
-    metrics = dict.fromkeys(metric for _, metric in table if higher_is_better(metric) is not None)
-    return [
-        _contrast(table, metric, a, b, seeds)
-        for metric in metrics
-        for a in methods
-        for b in methods
-        if a != b and (a, metric) in table and (b, metric) in table
-    ]
-
-
-def _contrast(
-    table: Mapping[tuple[str, str], Mapping[int, float]], metric: str, a: str, b: str, seeds: Sequence[int]
-) -> dict[str, Any]:
-    from understudy.fidelity.intervals import verdict
-
-    left, right = table.get((a, metric), {}), table.get((b, metric), {})
-    both = [s for s in seeds if s in left and s in right]
-    if not both:
-        return {
-            "metric": metric,
-            "a": a,
-            "b": b,
-            "difference": None,
-            "low": None,
-            "high": None,
-            "verdict": None,
-        }
-    mean, low, high = paired_difference([left[s] for s in both], [right[s] for s in both])
-    said = verdict(low, high, bool(higher_is_better(metric)))
-    return {"metric": metric, "a": a, "b": b, "difference": mean, "low": low, "high": high, "verdict": said}
+        return
+    _, before = RunFolder.resume(folder)
+    earlier: dict[str, Any] = before.get("request") or {}
+    merged = {**plan, "request": dict(plan["request"])}
+    grown = set(before.get("names") or []) <= set(plan["names"])
+    if grown:
+        merged["names"] = before.get("names")
+        merged["request"]["methods"] = earlier.get("methods")
+    if set(earlier.get("seeds") or []) <= set(plan["request"]["seeds"]):
+        merged["request"]["seeds"] = earlier.get("seeds")
+    changed = [line for part, value in merged.items() for line in differences(part, before.get(part), value)]
+    if changed:
+        raise InputError(f"{folder} holds a comparison with another {'; another '.join(changed)}")
+    if before != plan:
+        write_json(folder / "config.json", plan)

@@ -15,6 +15,7 @@ from understudy.report.calibration_charts import (
     pooled_histogram,
     reliability,
 )
+from understudy.report.compare_judgement import judgement_section
 from understudy.report.compare_tables import contrast_section, rows_section, summary_section
 from understudy.report.comparison import (
     Comparison,
@@ -27,6 +28,7 @@ from understudy.report.comparison import (
 )
 from understudy.report.findings import VACUOUS
 from understudy.report.forest import forest
+from understudy.report.judgement import Judgement, judgement
 from understudy.report.layout import brand, document, named, panels, section
 from understudy.report.marks import slot
 from understudy.report.markup import Markup, el, join
@@ -45,7 +47,7 @@ from understudy.report.words import (
 )
 from understudy.report.worst import WorstCase, worst_cases
 
-_HEAD = ("lower_mean", "upper_mean", "agreement", "accuracy_student")
+_HEAD = ("accuracy", "kl", "lower_mean", "upper_mean")
 _PROVED = ("upper_mean", "certified_agreement", "vacuous")
 _FOOT = (
     "Differences are of softmax confidences, between 0 and 1. EmpLB: the largest difference an attack "
@@ -77,27 +79,30 @@ def compare_document(
         el("h1", "One teacher, ", el("em", count(len(c.methods), "way")), " to make its stand-in"),
         el("p", asked, class_="asked"),
     )
+    short = judgement(compare)
     sections = [
-        _answer(c, audits),
+        _answer(c, short, audits),
+        judgement_section(short, c),
         summary_section(c),
         contrast_section(c, compare.get("contrasts") or []),
-        _over_radius(c, audits, norm),
-        _calibration(c, audits),
-        _worst(c, audits, worst),
-        _training(c, audits),
+        _over_radius(c.few, audits, norm, c.few_note),
+        _calibration(c.few, audits, c.few_note),
+        _worst(c.few, audits, worst, c.few_note),
+        _training(c.few, audits, c.few_note),
         rows_section(c),
         _provenance(compare, audits, one),
     ]
     return document(f"Comparison on {one.data.name}: {', '.join(c.methods)}", header, sections, _FOOT)
 
 
-def _answer(c: Comparison, audits: Mapping[str, Sequence[AuditRecord]]) -> Markup:
-    said = [ranking(c, name) for name in ("lower_mean", "upper_mean", "certified_agreement")]
+def _answer(c: Comparison, short: Judgement, audits: Mapping[str, Sequence[AuditRecord]]) -> Markup:
+    said: list[str | None] = [*short.sentences()]
+    said += [ranking(c, name) for name in ("lower_mean", "upper_mean", "certified_agreement")]
     said.append(verdicts(c, "lower_mean"))
-    said += [vacuous(c, audits), baseline_note(c)]
+    said += [vacuous(c.few, audits), baseline_note(c)]
     drawn = []
     for name in _HEAD:
-        metric = c.key(name)
+        metric = c.whole(name)
         if metric is None:
             continue
         eps = metric_parts(metric)[1]
@@ -114,7 +119,7 @@ def _answer(c: Comparison, audits: Mapping[str, Sequence[AuditRecord]]) -> Marku
     )
 
 
-def _over_radius(c: Comparison, audits: Mapping[str, Sequence[AuditRecord]], norm: str) -> Markup:
+def _over_radius(c: Comparison, audits: Mapping[str, Sequence[AuditRecord]], norm: str, note: str) -> Markup:
     many = len(c.seeds) > 1
     band = (
         "Bands reach from the lowest to the highest seed." if many else "Bands are 95% intervals over points."
@@ -169,11 +174,11 @@ def _over_radius(c: Comparison, audits: Mapping[str, Sequence[AuditRecord]], nor
     return section(
         "Over the radius",
         panels(*parts),
-        lead="Solid: found by attack. Dashed: proved. One radius can mislead; read the whole curve.",
+        lead="Solid: found by attack. Dashed: proved. One radius can mislead; read the whole curve." + note,
     )
 
 
-def _calibration(c: Comparison, audits: Mapping[str, Sequence[AuditRecord]]) -> Markup:
+def _calibration(c: Comparison, audits: Mapping[str, Sequence[AuditRecord]], note: str) -> Markup:
     known = [(i, method, list(audits[method])) for i, method in enumerate(c.methods) if audits.get(method)]
 
     def series(field: str) -> list[BinSeries]:
@@ -246,12 +251,15 @@ def _calibration(c: Comparison, audits: Mapping[str, Sequence[AuditRecord]]) -> 
     return section(
         "Relative calibration",
         panels(*parts),
-        lead=f"Is a student as confident as its teacher, on the inputs as they are? {pool}",
+        lead=f"Is a student as confident as its teacher, on the inputs as they are? {pool}{note}",
     )
 
 
 def _worst(
-    c: Comparison, audits: Mapping[str, Sequence[AuditRecord]], worst: Mapping[str, Sequence[WorstCase]]
+    c: Comparison,
+    audits: Mapping[str, Sequence[AuditRecord]],
+    worst: Mapping[str, Sequence[WorstCase]],
+    note: str,
 ) -> Markup:
     parts: list[str] = []
     for place, method in enumerate(c.methods):
@@ -271,11 +279,11 @@ def _worst(
         "Worst inputs found",
         *(parts or [el("p", "not measured", class_="absent")]),
         lead="For the first seed of each method, the witnesses with the largest difference of confidence. "
-        "The shaded class is the one furthest apart.",
+        "The shaded class is the one furthest apart." + note,
     )
 
 
-def _training(c: Comparison, audits: Mapping[str, Sequence[AuditRecord]]) -> Markup:
+def _training(c: Comparison, audits: Mapping[str, Sequence[AuditRecord]], note: str) -> Markup:
     runs = [
         Run(method, slot(i), audits[method][0].student.curves, i)
         for i, method in enumerate(c.methods)
@@ -286,18 +294,21 @@ def _training(c: Comparison, audits: Mapping[str, Sequence[AuditRecord]]) -> Mar
         "Training",
         shown,
         lead="The first seed of each method. Methods minimise different losses: compare the shape, not "
-        "the height.",
+        "the height." + note,
     )
 
 
 def _provenance(
     compare: Mapping[str, Any], audits: Mapping[str, Sequence[AuditRecord]], one: AuditRecord
 ) -> Markup:
-    seeds_of = arrange(compare, audits).seeds
+    seeds_of = {
+        method: list(dict.fromkeys(row["seed"] for row in compare["rows"] if row["method"] == method))
+        for method in audits
+    }
     students = [
         [
             el("th", method, scope="row"),
-            cell(str(seeds_of[place] if place < len(seeds_of) else place)),
+            cell(str(seeds_of[method][place] if place < len(seeds_of[method]) else place)),
             el("td", audit.student.source, class_="value"),
             cell(f"{audit.student.parameters:,}"),
             el("td", audit.student.sha256, class_="value"),

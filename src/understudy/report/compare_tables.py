@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from understudy.report.comparison import Comparison
+from understudy.report.comparison import FEW, Comparison
 from understudy.report.layout import section
 from understudy.report.marks import slot
 from understudy.report.markup import Markup, el
@@ -24,7 +24,8 @@ from understudy.report.words import (
     sentence,
 )
 
-_CONTRASTED = ("lower_mean", "upper_mean")
+WHOLE = ("accuracy", "agreement", "kl", "total_variation")  # also measured by the audit, over its points
+_CONTRASTED = ("kl", "lower_mean", "upper_mean")
 
 
 def summary_section(c: Comparison) -> Markup:
@@ -32,6 +33,8 @@ def summary_section(c: Comparison) -> Markup:
     metrics = list(dict.fromkeys(str(row["metric"]) for row in c.rows))
     here = [m for m in metrics if (e := metric_parts(m)[1]) is None or same_radius(e, c.focus)]
     others = [m for m in metrics if m not in here]
+    every = _metric_table(c, here or metrics, "Methods by metric")
+    many = len(c.methods) > FEW
     more = (
         el(
             "details",
@@ -42,8 +45,8 @@ def summary_section(c: Comparison) -> Markup:
         else None
     )
     return section(
-        "Table",
-        _metric_table(c, here or metrics, "Methods by metric"),
+        "Metric by metric",
+        el("details", el("summary", f"All {count(len(c.methods), 'method')}"), every) if many else every,
         more,
         lead=f"At ε = {radius(c.focus)}. Beneath each mean its 95% interval and the verdict, where one "
         "was given.",
@@ -57,6 +60,7 @@ def _metric_table(c: Comparison, metrics: Sequence[str], label: str) -> Markup:
         name, eps = metric_parts(metric)
         title = sentence(metric_label(name))
         title += f", ε = {radius(eps)}" if eps is not None and not same_radius(eps, c.focus) else ""
+        title += ", whole split" if eps is None and name in WHOLE else ""
         cells = [el("th", title, scope="row")]
         for e in c.entries(metric):
             ends = interval((e.low, e.high), name in SHARES)
@@ -66,29 +70,31 @@ def _metric_table(c: Comparison, metrics: Sequence[str], label: str) -> Markup:
 
 
 def contrast_section(c: Comparison, contrasts: Sequence[Mapping[str, Any]]) -> Markup | None:
-    """Paired differences between methods on EmpLB and FaithUB at the focus radius; None where there are none.
+    """Paired differences on KL, and on EmpLB and FaithUB at the focus radius; None where there are none.
 
     `contrasts`: rows of metric, a, b, difference (a minus b, paired by seed), low, high, verdict (for a).
     """
     parts: list[Markup] = []
     for name in _CONTRASTED:
-        here = {(r["a"], r["b"]): r for r in contrasts if r["metric"] == c.key(name)}
+        metric = c.whole(name)
+        here = {(r["a"], r["b"]): r for r in contrasts if r["metric"] == metric}
         if not here:
             continue
-        methods = [method for method in c.methods if any(method in pair for pair in here)]
-        title = f"{sentence(metric_label(name))}, ε = {radius(c.focus)}"
+        sides = [[m for m in c.methods if any(pair[k] == m for pair in here)] for k in (0, 1)]
+        methods = [m for m in c.methods if m in (*sides[0], *sides[1])]
+        eps = metric_parts(metric or name)[1]
+        title = sentence(metric_label(name)) + (f", ε = {radius(eps)}" if eps is not None else "")
         names = {m: el("span", m, class_=f"method {slot(c.methods.index(m))}") for m in methods}
         rows = [
-            [el("th", names[a], scope="row"), *(_contrast(here.get((a, b)), a == b) for b in methods)]
-            for a in methods
+            [el("th", names[a], scope="row"), *(_contrast(here.get((a, b)), a == b) for b in sides[1])]
+            for a in sides[0]
         ]
-        parts += [el("h3", title), table(title, ["row minus column", *names.values()], rows)]
+        parts += [el("h3", title), table(title, ["row minus column", *(names[b] for b in sides[1])], rows)]
     if not parts:
         return None
-    lead = (
-        "Differences paired by seed, with 95% intervals. Below 0 the row’s method is closer to the teacher; "
-    )
-    return section("Method against method", *parts, lead=lead + "the verdict is on the row’s method.")
+    lead = "Differences paired by seed and example, with 95% intervals. "
+    lead += "Below 0 the row’s method is closer to the teacher; the verdict is on the row’s method."
+    return section("Method against method", *parts, lead=lead)
 
 
 def _contrast(row: Mapping[str, Any] | None, same: bool) -> Markup:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from understudy.auditing.record import AuditRecord
@@ -23,7 +23,14 @@ from understudy.report.words import (
     sentence,
 )
 
-BASELINES = frozenset(["ce", "at"])
+BASELINES = frozenset(["ce", "at", "label_smoothing"])
+FEW = 8  # methods that one drawing of lines can tell apart: as many as there are colours
+FEATURED = (
+    "kd",
+    "sd",
+    "ce",
+)  # where there are more, these are drawn, and those with the lowest of this metric:
+BY = ("kl", "lower_mean")
 LESS_IS_BETTER = frozenset(
     ["lower_mean", "lower_max", "upper_mean", "upper_max", "kl", "total_variation", "relative_ece"]
 )
@@ -40,6 +47,22 @@ class Comparison:
     rows: Sequence[Mapping[str, Any]]
     summary: Sequence[Mapping[str, Any]]
     settings: Mapping[str, Any]
+
+    @property
+    def few(self) -> Comparison:
+        """The same with the methods that are drawn as lines."""
+        return replace(self, methods=self.methods[:FEW])
+
+    @property
+    def few_note(self) -> str:
+        """Which methods those are; "" if all."""
+        if len(self.methods) <= FEW:
+            return ""
+        return f" Of {len(self.methods)} methods those with the lowest KL are drawn, and the references."
+
+    def whole(self, name: str) -> str | None:
+        """The metric `name` over the whole split, without a radius; else as `key`."""
+        return name if any(row["metric"] == name for row in self.rows) else self.key(name)
 
     def key(self, name: str) -> str | None:
         """The metric `name` at the focus radius, else without a radius, as compare.json calls it; or None."""
@@ -70,15 +93,30 @@ def _float(value: Number | None) -> float | None:
 
 
 def arrange(compare: Mapping[str, Any], audits: Mapping[str, Sequence[AuditRecord]]) -> Comparison:
-    """Order the content: methods as in `audits`, then any that only the rows name."""
+    """Order the content: methods as in `audits`, then any that only the rows name; if many, the featured first."""
     rows, settings = compare["rows"], compare.get("settings") or {}
     methods = list(dict.fromkeys([*audits, *(row["method"] for row in rows)]))
+    if len(methods) > FEW:
+        methods = _featured_first(methods, compare.get("summary") or [])
     seeds = list(dict.fromkeys(int(row["seed"]) for row in rows))
     radii = sorted({row.eps for seeds_ in audits.values() for audit in seeds_ for row in audit.summary})
     wanted = settings.get("train_eps")
     near = [eps for eps in radii if wanted is not None and same_radius(eps, wanted)]
     focus = near[0] if near else radii[-1]
     return Comparison(methods, seeds, radii, focus, rows, compare.get("summary") or [], settings)
+
+
+def _featured_first(methods: Sequence[str], summary: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The references, then those with the lowest of the first metric of `BY` that was measured, then the others."""
+    means = {
+        (row["method"], metric_parts(row["metric"])[0]): float(row["mean"])
+        for row in summary
+        if metric_parts(row["metric"])[0] in BY and present(row["mean"])
+    }
+    by = next((name for name in BY if any(metric == name for _, metric in means)), "")
+    worst = float("inf")
+    ranked = sorted(methods, key=lambda m: (m not in FEATURED, means.get((m, by), worst)))
+    return [*ranked[:FEW], *(m for m in methods if m not in ranked[:FEW])]
 
 
 def curves(
@@ -128,8 +166,9 @@ def ranking(comparison: Comparison, name: str) -> str | None:
     said += "lowest" if name in LESS_IS_BETTER else "highest"
     said += f", {metric_value(name, best.mean)}" + (f" ({ends})" if ends else "")
     if len(known) > 1:
-        rest = ", ".join(f"{e.method} {metric_value(name, e.mean)}" for _, e in known[1:])
-        said += f"; then {rest}"
+        rest = ", ".join(f"{e.method} {metric_value(name, e.mean)}" for _, e in known[1:FEW])
+        more = f" and {len(known) - FEW} more" if len(known) > FEW else ""
+        said += f"; then {rest}{more}"
     return sentence(said) + "."
 
 
@@ -144,10 +183,15 @@ def verdicts(comparison: Comparison, name: str) -> str | None:
             groups.setdefault(against, {}).setdefault(str(row["verdict"]), []).append(str(row["method"]))
     said = [
         (f"against {against}: " if against else "")
-        + ", ".join(f"{' and '.join(methods)} {verdict}" for verdict, methods in found.items())
+        + ", ".join(f"{_listed(methods)} {verdict}" for verdict, methods in found.items())
         for against, found in groups.items()
     ]
     return f"Verdict on {metric_label(name)}, {'; '.join(said)}." if said else None
+
+
+def _listed(methods: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(methods[:-1]), methods[-1]] if len(methods) > 1 else methods)
 
 
 def vacuous(comparison: Comparison, audits: Mapping[str, Sequence[AuditRecord]]) -> str | None:
@@ -183,4 +227,5 @@ def baseline_note(comparison: Comparison) -> str:
     here = [method for method in comparison.methods if method in BASELINES]
     if here:
         return f"Undistilled students at equal budget are included: {', '.join(here)}."
-    return "No undistilled student at equal budget (ce, at) is here, so what distilling adds is not measured."
+    missing = "No undistilled student at equal budget (ce, label_smoothing, at) is here, so "
+    return missing + "what distilling adds is not measured."

@@ -39,7 +39,7 @@ def forest(title: str, metric: str, entries: Sequence[Entry]) -> Markup:
     frame = Frame(
         (low - pad, high + pad),
         (0, 1),
-        left=min(130, 14 + 7 * longest),
+        left=min(170, 14 + 7 * longest),
         right=66,
         top=8,
         height=step * len(entries) + 38,
