@@ -18,3 +18,9 @@ def test_a_set_of_ones_own_states_its_radius() -> None:
     for ask in (default_radius, default_grid):
         with pytest.raises(InputError, match="'mine' has no customary radius: state eps"):
             ask("mine")
+
+
+def test_a_graph_has_no_radius() -> None:
+    assert (default_epochs("cora"), default_lr("citeseer")) == (200, 1e-2)
+    with pytest.raises(InputError, match="'cora' has no customary radius: state eps"):
+        default_radius("cora")

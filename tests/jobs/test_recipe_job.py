@@ -13,6 +13,8 @@ from torch import nn
 import understudy as us
 from understudy.errors import InputError
 from understudy.jobs import recipe_job
+from understudy.jobs.training_job import TrainingRequest, saved_request
+from understudy.recipes.born_again import BornAgain
 
 SETTINGS: dict[str, Any] = {"epochs": 2, "examples": 200, "lr": 5e-3}
 CHAIN = {"assistants": "mlp[8]"}
@@ -20,6 +22,10 @@ CHAIN = {"assistants": "mlp[8]"}
 
 def run(teacher: Path, name: str, options: dict[str, str], model: Any = "mlp[4]", **more: Any) -> us.Run:
     return us.distill(teacher, model, "digits", method=name, options=options, **(SETTINGS | more))
+
+
+class Twice(BornAgain):
+    """A user's own recipe."""
 
 
 def weights(place: Path) -> dict[str, torch.Tensor]:
@@ -63,6 +69,13 @@ def test_no_assistant_is_plain_distillation_bit_for_bit(teacher: Path) -> None:
     recipe = run(teacher, "teacher_assistant", {})
     plain = run(teacher, "kd", {"temperature": "5", "alpha": "0.9"})
     assert_same(recipe.student.state_dict(), plain.student.state_dict())
+
+
+def test_data_without_labels_have_the_teachers_classes() -> None:
+    student = us.distill(
+        torch.nn.Linear(5, 4), "mlp[3]", (torch.rand(20, 5), None), method="born_again", epochs=1
+    )
+    assert student.student(torch.rand(2, 5)).shape == (2, 4)
 
 
 def test_without_a_folder_it_is_the_same(teacher: Path, tmp_path: Path) -> None:
@@ -125,12 +138,37 @@ def test_bad_input_writes_nothing(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_recipe_needs_a_teacher() -> None:
-    from understudy.jobs.training_job import TrainingRequest
+def test_a_recipe_may_be_an_object_or_a_users_own(teacher: Path) -> None:
+    by_name = run(teacher, "born_again", {"generations": "1"}, epochs=1)
+    made = us.distill(
+        teacher, "mlp[4]", "digits", method=BornAgain(generations=1), **SETTINGS | {"epochs": 1}
+    )
+    own = run(teacher, f"{__name__}:Twice", {"generations": "1"}, epochs=1)
+    for found in (made, own):
+        assert_same(by_name.student.state_dict(), found.student.state_dict())
+    with pytest.raises(InputError, match="an object"):
+        us.distill(teacher, "mlp[4]", "digits", method=BornAgain(), options={"generations": "1"})
+    with pytest.raises(InputError, match=r"not a subclass of understudy\.Method"):
+        run(teacher, f"{__name__}:run", {})
 
+
+def test_a_recipe_needs_a_teacher() -> None:
     request = TrainingRequest(command="distill", data="digits", model="mlp[4]", method="born_again")
     with pytest.raises(InputError, match="needs a teacher"):
         recipe_job.run_distillation(request)
+
+
+def test_a_stages_folder_is_resumed_by_its_recipe(teacher: Path, tmp_path: Path) -> None:
+    run(teacher, "born_again", {"generations": "1"}, out=tmp_path / "run", epochs=1)
+    stage = tmp_path / "run" / "stages" / "generation-1"
+    request = TrainingRequest(**saved_request(stage))
+    with pytest.raises(InputError, match="resume it from the recipe's folder"):
+        recipe_job.run_distillation(request, resume=stage)
+
+
+def test_a_name_that_is_nobodys_shows_the_nearest_recipe_too(teacher: Path) -> None:
+    with pytest.raises(InputError, match=r"unknown method 'born_agian': did you mean born_again"):
+        run(teacher, "born_agian", {})
 
 
 def test_a_comparison_takes_a_recipe(teacher: Path, tmp_path: Path) -> None:

@@ -102,3 +102,23 @@ def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert run([*line.split(), "--stored", "kept", "--out", out, "--quiet"]) == 0
     first, second = (us.load(name, data="digits").module.state_dict() for name in ("a", "b"))
     assert all(torch.equal(first[name], value) for name, value in second.items())
+
+
+def test_a_run_is_resumed_as_it_was_started(teacher: nn.Module, tmp_path: Path) -> None:
+    distilled(teacher, "kd", out=tmp_path / "run", augment="shift")
+    with pytest.raises(InputError, match="was started with a teacher that is asked"):
+        distilled(teacher, "kd", resume=tmp_path / "run", augment="shift", stored=tmp_path / "kept")
+
+
+def test_answers_serve_any_labels(teacher: nn.Module, tmp_path: Path) -> None:
+    distilled(teacher, "kd", stored=tmp_path / "kept")
+    distilled(teacher, "wakd", stored=tmp_path / "kept", labelled=50)
+
+
+def test_a_recipe_and_a_method_that_cannot_be_stored_write_nothing(
+    teacher: nn.Module, tmp_path: Path
+) -> None:
+    for method, message in (("bd_kd", "the teacher to learn"), ("born_again", "several teachers")):
+        with pytest.raises(InputError, match=message):
+            distilled(teacher, method, stored=tmp_path / "kept", out=tmp_path / "run")
+        assert not list(tmp_path.iterdir())

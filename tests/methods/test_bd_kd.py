@@ -118,3 +118,9 @@ def test_what_cannot_be_is_refused() -> None:
         BDKD(fresh=True).learner(Odd())
     with pytest.raises(InputError, match="train the teacher"):
         (BDKD() + BDKD()).learner(nn.Linear(2, 2))
+
+
+def test_two_new_networks_of_one_shape_start_apart() -> None:
+    teacher = us.train("digits", "mlp[8]", epochs=1, examples=100).student
+    run = us.distill(teacher, "mlp[8]", "digits", method=BDKD(fresh=True), epochs=1, examples=100)
+    assert run.curves[0]["loss_balanced"] > 1e-6

@@ -144,3 +144,23 @@ def test_what_cannot_be_is_refused() -> None:
     for spec in ("two_heads[.5]:mlp", "two_heads[a,b]:mlp", "two_heads[.5,.5]mlp"):
         with pytest.raises(InputError, match="cannot read the model"):
             parse(ModelConfig(spec, (1, 8, 8), 10))
+
+
+def test_a_users_own_module_is_left_as_it_was_and_two_heads_stay_two() -> None:
+    own = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10))
+    method = DHO(alpha=0.3)
+    dressed, spec = method.dress(own, "mlp[8]")
+    assert own(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+    again, same = method.dress(dressed, spec)
+    assert isinstance(again, TwoHeads)
+    assert not isinstance(again.body, TwoHeads)
+    assert same == spec == "two_heads[0.3,0.5]:mlp[8]"
+
+
+def test_a_mean_of_confidences_is_not_bounded_and_says_so() -> None:
+    from understudy.bounds.trace import trace
+    from understudy.models.ensemble import Team
+
+    for net in (TwoHeads(nn.Sequential(nn.Linear(4, 3))), Team([nn.Linear(4, 3)])):
+        with pytest.raises(InputError, match="certify none"):
+            trace(net, (4,))

@@ -79,7 +79,7 @@ def _turns(nets: Nets, objective: us.Objective, steps: int) -> list[Tensor]:
     with player:
         for step in range(steps):
             random.begin(step)
-            player.contribute(_batch(nets), 8, random)
+            player.contribute(replace(_batch(nets), progress=step / steps), 8, random)
             player.step(step / steps)
             seen.append(next(player.partners.networks["guess"].parameters()).detach().clone())
     return seen
@@ -269,3 +269,47 @@ def test_labels_are_hidden_evenly_over_the_classes() -> None:
             data.hide_labels(wrong, 0)
     with pytest.raises(InputError, match="has no labels"):
         replace(data, labels=None).hide_labels(3, 0)
+
+
+def test_in_half_precision_everybody_sees_the_weights_as_they_are_now(make_net: Nets) -> None:
+    """Autocast keeps casts of the weights until it ends; a partner's step must not be hidden by one."""
+    seen: list[float] = []
+
+    @dataclass(frozen=True, kw_only=True)
+    class Watched(Guess):
+        def terms(self, own: nn.Module, turn: Turn) -> Mapping[str, Tensor]:
+            with torch.no_grad():
+                seen.append(own(turn.student.logits).double().sum().item())
+            return {"high": own(turn.student.logits).squeeze(1)}
+
+    @dataclass(frozen=True, kw_only=True)
+    class WithWatched(Fooled):
+        @property
+        def partners(self) -> Mapping[str, Partner]:
+            return {"guess": Watched(steps=3, lr=1.0, optimizer="sgd")}
+
+    with torch.autocast("cpu", torch.bfloat16):
+        _turns(make_net, WithWatched(), 1)
+    assert seen[0] > seen[1] > seen[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resting(Guess):
+    def terms(self, own: nn.Module, turn: Turn) -> Mapping[str, Tensor]:
+        return {} if turn.batch.progress < 0.5 else super().terms(own, turn)
+
+
+def test_a_partner_without_terms_rests_and_its_optimiser_knows_nothing_of_it(make_net: Nets) -> None:
+    rested = dataclass(frozen=True, kw_only=True)(
+        type("Rested", (Fooled,), {"partners": property(lambda self: {"guess": Resting(lr=0.01)})})
+    )()
+    seen = _turns(make_net, rested, 4)
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[1], seen[2])
+    assert (seen[2] - seen[1]).abs().max() <= 0.0101  # Adam's first step is one learning rate long
+
+
+def test_the_names_of_others_are_taken(make_net: Nets) -> None:
+    kind = type("Misnamed", (Fooled,), {"partners": property(lambda self: {"teacher": Guess()})})
+    with pytest.raises(InputError, match="cannot be called"):
+        _player(make_net, dataclass(frozen=True, kw_only=True)(kind)())

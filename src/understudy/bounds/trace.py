@@ -17,6 +17,8 @@ from understudy.bounds.ops import Shape
 from understudy.bounds.translate import LINEAR, item
 from understudy.bounds.translate_activations import NONLINEAR, POOLS
 from understudy.errors import InputError
+from understudy.models.ensemble import MeanConfidence, Team
+from understudy.models.two_heads import TwoHeads
 
 HANDLERS = LINEAR | NONLINEAR
 
@@ -35,6 +37,11 @@ def trace(
         InputError: an operator that cannot be bounded (named, with its place and the list of those that can),
             an output that is not one tensor of logits (batch, classes), or a module that cannot be exported.
     """
+    for part in module.modules():
+        if isinstance(part, Team | MeanConfidence | TwoHeads):
+            raise InputError(
+                f"a mean of confidences ({type(part).__name__}) cannot be bounded yet: audit with certify none"
+            )
     if device is None:
         first = next(iter(module.parameters()), None)
         device = first.device if first is not None else torch.device("cpu")

@@ -15,12 +15,13 @@ from understudy.data.dataset import DataSet
 from understudy.errors import InputError
 from understudy.jobs.choices import Choices
 from understudy.jobs.estimator_job import run_estimator
+from understudy.jobs.lion_job import run_lion
 from understudy.jobs.opening import open_data, open_first
 from understudy.jobs.training_job import Run, TrainingRequest, new_student, run_training
 from understudy.models.saved import read_config, save_model
 from understudy.objectives.base import describe
 from understudy.recipes import is_recipe, kind_of, make_recipe
-from understudy.recipes.base import GIVEN, Recipe, Stage, check_stages
+from understudy.recipes.base import GIVEN, Recipe, Stage, TextRecipe, check_stages
 from understudy.recipes.choice import Choice
 from understudy.recipes.estimator import EstimatorRecipe
 from understudy.training.folder import RunFolder, differences, nothing_half, write_text
@@ -62,6 +63,8 @@ def run_distillation(
         raise InputError(f"recipe {request.method} reads no features: taps are for methods")
     if isinstance(recipe, EstimatorRecipe):
         return run_estimator(request, recipe, out=out, resume=resume, **where)
+    if isinstance(recipe, TextRecipe):
+        return run_lion(request, recipe, out=out, resume=resume, **where)
     if out is not None and resume is not None:
         raise InputError("give either out, for a new run, or resume, for one that exists")
     stages, data = _stages(request, recipe, where)
@@ -91,6 +94,8 @@ def _stages(
         raise InputError(f"recipe {request.method} trains several networks: name an architecture to build")
     if request.teacher is None:
         raise InputError(f"recipe {request.method} needs a teacher")
+    if request.stored is not None:
+        raise InputError(f"recipe {request.method} has several teachers: `stored` keeps the answers of one")
     stages = recipe.stages(str(request.model))
     check_stages(stages)
     data = open_data(
@@ -170,6 +175,7 @@ def _run(
             method=stage.objective,
             options=None,
             seed=request.seed + stage.reseed,
+            label_seed=request.seed,
             teacher_normalize=request.teacher_normalize if given else None,
         )
         place = None if folder is None else folder / STAGES / stage.name

@@ -16,7 +16,8 @@ class TrainingRequest:
     """The options of a training, as the command line has them; objects may stand in for names in Python.
 
     `options` are a method's fields as text; `augment` is "none", "shift" or "shift+flip"; `examples` keeps the
-    first rows of the split only; `labelled` hides the labels of all but that many of them, drawn from the seed.
+    first rows of the split only; `labelled` hides the labels of all but that many of them, drawn from the seed
+    (from `label_seed` if it is stated: the stages of a recipe hide the same ones).
     `stored` is a folder that keeps the teacher's answers: written if they are not there, read if they are;
     `stored_views` how many draws of the augmentation are kept, shown in turn. None takes the default for the data set.
     """
@@ -41,6 +42,7 @@ class TrainingRequest:
     augment: str = "none"
     examples: int | None = None
     labelled: int | None = None
+    label_seed: int | None = None
     stored: str | Path | None = None
     stored_views: int = 1
     split: str = "train"

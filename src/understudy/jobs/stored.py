@@ -1,4 +1,4 @@
-"""A training from stored answers: the teacher is asked once about every example, and never again."""
+"""A training from stored answers: the teacher is asked once about every example, and then no more by its students."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from understudy.objectives.base import Objective
 from understudy.sources import Augmented, Source
 from understudy.sources.base import AsIs, Chain
 from understudy.teachers import Replay, open_store, record_teacher
-from understudy.training.answers import StoredAnswers
+from understudy.training.answers import StoredAnswers, check_storable
+
+__all__ = ["check_storable", "replay_of", "stored_answers"]
 
 
 def replay_of(request: TrainingRequest, objective: Objective, data: DataSet, source: Source) -> Replay:
@@ -44,11 +46,10 @@ def stored_answers(
     """The teacher's answers in `folder`, asked for first where they are not there yet (or not all of them).
 
     Raises:
-        InputError: no teacher; the folder holds answers of another teacher, data set, view, temperature or encoding.
+        InputError: the folder holds answers of another teacher, data set, view, temperature or encoding.
     """
     assert isinstance(replay, Replay)
-    if teacher is None:
-        raise InputError("`stored` keeps a teacher's answers, and no teacher was given")
+    assert teacher is not None
     encoding, temperature = objective.keeps
     shown = replay if isinstance(replay.inner, Augmented) else None
     with Progress("asking the teacher", quiet) as bar:

@@ -22,7 +22,7 @@ from understudy.jobs.opening import open_data, open_first, open_for
 from understudy.jobs.progress import Progress
 from understudy.jobs.request import TrainingRequest, plain
 from understudy.jobs.starting import trained_before
-from understudy.jobs.stored import replay_of, stored_answers
+from understudy.jobs.stored import check_storable, replay_of, stored_answers
 from understudy.jobs.together import check_together
 from understudy.methods import make_method
 from understudy.models import zoo
@@ -87,7 +87,8 @@ def run_training(
     if request.examples is not None:
         data = data.take(request.examples)
     if request.labelled is not None:
-        data = data.hide_labels(request.labelled, request.seed)
+        seed = request.seed if request.label_seed is None else request.label_seed
+        data = data.hide_labels(request.labelled, seed)
     settings = _settings(request, data, device, devices)
     objective = fit_to_data(_objective(request, data), data)
     teacher, data = _teacher(request, data, objective)
@@ -100,18 +101,9 @@ def run_training(
     if request.stored is not None:
         source = replay_of(request, objective, data, source)
     check_together(request, objective, data, None if teacher is None else teacher.module, student)
-    answers = None
     if request.stored is not None:
-        answers = stored_answers(request.stored, teacher, data, objective, source, quiet)
-    Player(
-        student,
-        None if teacher is None else teacher.module,
-        objective,
-        source,
-        settings,
-        taps or {},
-        answers=answers,
-    )
+        check_storable(objective, teacher)
+    Player(student, None if teacher is None else teacher.module, objective, source, settings, taps or {})
     resumed = None if resume is None else RunFolder.resume(resume)
     settings = _with_threads(settings, student, data, None if resumed is None else resumed[1])
     content = _content(request, settings, data, teacher, config, objective, taps)
@@ -121,6 +113,9 @@ def run_training(
             load_state(_unwrapped(student), folder.model_file)
             curves = folder.rows()
             return Run(student.eval(), curves, folder.path, _seconds(curves))
+        answers = None
+        if request.stored is not None:
+            answers = stored_answers(request.stored, teacher, data, objective, source, quiet)
         shown, held = data.split_off(objective.needs.validation, settings.seed)
         with Progress(f"{request.command} {config.spec}", quiet) as bar:
             task = Task(
@@ -336,10 +331,14 @@ def _folder(
         for line in differences(part, before.get(part), content[part])
         if line.split(":")[0] != "teacher.source"  # its bytes count, not where they lie
     ]
-    for field in ("augment", "teacher_normalize", "student_normalize"):
+    for field in ("augment", "teacher_normalize", "student_normalize", "stored_views"):
         named += differences(field, request.get(field), content["request"][field])
     if named:
         raise InputError(f"{folder.path} was started with another {'; another '.join(named)}")
+    before_stored, now_stored = (one.get("stored") is not None for one in (request, content["request"]))
+    if before_stored != now_stored:
+        said = "stored answers" if before_stored else "a teacher that is asked"
+        raise InputError(f"{folder.path} was started with {said}: go on with the same")
     return folder
 
 

@@ -26,7 +26,7 @@ FORMS = """a model is one of
   'mlp[200,200]@FILE.safetensors'   a bare state dict and its architecture (or module:callable@FILE)
   FILE.onnx                         an ONNX classifier that ends in logits
   package.module:callable           your own code, returning an nn.Module
-  hf:ID_OR_FOLDER                   a transformers image classifier
+  hf:ID_OR_FOLDER                   a transformers image classifier, or on text a causal language model
   timm:NAME, torchvision:NAME       a pretrained model of these libraries
   'ONE;OTHER'                       several of these as one, by the mean of their confidences"""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar, Literal
 
@@ -58,6 +58,8 @@ class Needs:
             of what the objective's `ahead` gives; gradients reach the student through that step.
         first_order: whether that step is a constant there, and no gradient flows through its gradient.
         timed: whether their inputs are points with a time, as `data.noise.pack` packs them.
+        stages: how many of the student's stages it reads at most, as its features "stage1", "stage2", ...: found in
+            the student, or named by taps. The teacher is not tapped for them.
     """
 
     student: tuple[str, ...] = (CLEAN,)
@@ -83,6 +85,7 @@ class Needs:
     settled: bool = False
     ahead: tuple[str, ...] = ()
     first_order: bool = False
+    stages: int = 0
 
     def __or__(self, other: Needs) -> Needs:
         def union(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
@@ -108,6 +111,7 @@ class Needs:
             trains_teacher=self.trains_teacher or other.trains_teacher,
             vectors=self.vectors or other.vectors,
             timed=self.timed or other.timed,
+            stages=max(self.stages, other.stages),
             tokens=self.tokens or other.tokens,
             settled=self.settled or other.settled,
             ahead=union(self.ahead, other.ahead),
@@ -303,8 +307,8 @@ class Sum(Objective):
         return wanted.pop() if wanted else super().keeps
 
     def settle(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
-        """What the parts settle, together."""
-        return {k: v for _, part in self.parts for k, v in part.settle(student, teacher, batch).items()}
+        """What the parts settle, together; a name that two of them use is refused."""
+        return _together("note", [part.settle(student, teacher, batch) for _, part in self.parts])
 
     def ahead(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
         """The terms of the one part that steps ahead; two of them cannot be added."""
@@ -314,8 +318,8 @@ class Sum(Objective):
         return steps[0].ahead(student, teacher, batch)
 
     def rehearse(self, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
-        """The parts' notes together."""
-        return {k: v for _, part in self.parts for k, v in part.rehearse(teacher, batch).items()}
+        """The parts' notes together; a name that two of them use is refused."""
+        return _together("note", [part.rehearse(teacher, batch) for _, part in self.parts])
 
     def build(self, student: Outputs, teacher: Outputs) -> nn.Module:
         """The parts' networks, one a part."""
@@ -325,15 +329,17 @@ class Sum(Objective):
 
     def remember(self, student: Outputs, batch: Batch) -> Mapping[str, Tensor]:
         """All that the parts note; a name that two of them use is refused."""
-        found: dict[str, Tensor] = {}
-        for _, part in self.parts:
-            noted = part.remember(student, batch)
-            if twice := sorted(found.keys() & noted.keys()):
-                raise InputError(
-                    f"two objectives in this sum remember {twice} of each example; use one of them"
-                )
-            found.update(noted)
-        return found
+        return _together("remember", [part.remember(student, batch) for _, part in self.parts])
+
+
+def _together(does: str, found: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Several mappings as one. Raises InputError if two of them have a name in common."""
+    every: dict[str, Tensor] = {}
+    for one in found:
+        if twice := sorted(every.keys() & one.keys()):
+            raise InputError(f"two objectives in this sum {does} {twice} of each example; use one of them")
+        every.update(one)
+    return every
 
 
 def describe(objective: Objective) -> dict[str, object]:

@@ -75,4 +75,4 @@ class Partner(ABC):
 
     @abstractmethod
     def terms(self, own: nn.Module, turn: Turn) -> Mapping[str, Tensor]:
-        """Named terms, one value an example (N,): the sum of their means is what its optimiser lowers."""
+        """Named terms, one value an example (N,): the sum of their means is what its optimiser lowers; none to rest."""

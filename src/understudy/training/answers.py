@@ -10,7 +10,6 @@ from understudy.data.batch import CLEAN, Batch
 from understudy.errors import InputError
 from understudy.models.outputs import Outputs, View
 from understudy.objectives.base import Objective
-from understudy.sources.base import Source
 from understudy.teachers.keeping import notes_of
 from understudy.teachers.replay import Replay
 from understudy.teachers.store import TeacherStore
@@ -31,28 +30,23 @@ class StoredAnswers:
             return Outputs({CLEAN: View(targets.logits)}), {}
         return Outputs({}), notes_of(targets)
 
-    def check(self, objective: Objective, source: Source) -> None:
-        """Whether stored answers are all that is asked of the teacher.
 
-        Raises:
-            InputError: the objective looks at more than the clean view's logits, or another source is used.
-        """
-        needs = objective.needs
-        if tuple(needs.teacher) != (CLEAN,):
-            raise InputError(
-                f"stored answers are of the clean view, {type(objective).__name__} asks the teacher about "
-                f"{list(needs.teacher) or 'nothing'}: leave `stored` out"
-            )
-        more = {
-            "features": needs.features, "heads": needs.heads, "gradients": needs.teacher_grad,
-            "the teacher to learn": needs.trains_teacher, "examples kept apart": needs.validation,
-            "other players": objective.partners, "text": needs.tokens,
-        }  # fmt: skip
-        if wanted := [name for name, asked in more.items() if asked]:
-            raise InputError(
-                f"{type(objective).__name__} wants {', '.join(wanted)}: a store holds logits; leave `stored` out"
-            )
-        if source is not self.replay:
-            raise InputError(
-                f"{type(objective).__name__} shows the student what the teacher was not asked about"
-            )
+def check_storable(objective: Objective, teacher: object) -> None:
+    """Whether stored answers are all that an objective asks of its teacher.
+
+    Raises:
+        InputError: there is no teacher; or the objective looks at more than the clean view's logits.
+    """
+    needs, name = objective.needs, type(objective).__name__
+    if tuple(needs.teacher) != (CLEAN,) or teacher is None:
+        raise InputError(
+            f"stored answers are of the clean view, {name} asks the teacher about "
+            f"{list(needs.teacher) or 'nothing'}: leave `stored` out"
+        )
+    more = {
+        "features": needs.features, "heads": needs.heads, "gradients": needs.teacher_grad,
+        "the teacher to learn": needs.trains_teacher, "examples kept apart": needs.validation,
+        "other players": objective.partners, "text": needs.tokens, "a graph": needs.edges, "vectors": needs.vectors,
+    }  # fmt: skip
+    if wanted := [what for what, asked in more.items() if asked]:
+        raise InputError(f"{name} wants {', '.join(wanted)}: a store holds logits; leave `stored` out")

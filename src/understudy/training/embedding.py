@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from understudy.errors import InputError
+from understudy.models.ensemble import MeanConfidence, Team
 from understudy.models.taps import Tapped
 
 
@@ -17,6 +18,7 @@ def head_of(model: nn.Module) -> str:
     Raises:
         InputError: the model has none.
     """
+    _refuse_a_team(model)
     linear = [name for name, part in model.named_modules() if isinstance(part, nn.Linear)]
     if not linear or not linear[-1]:
         raise InputError(
@@ -26,15 +28,23 @@ def head_of(model: nn.Module) -> str:
     return linear[-1]
 
 
+def _refuse_a_team(model: nn.Module) -> None:
+    if any(isinstance(part, Team | MeanConfidence) for part in model.modules()):
+        raise InputError("several teachers have several embeddings and maps: name one's layer in `taps`")
+
+
 def map_of(model: nn.Module) -> str:
     """The name of the last convolution, in the order in which the model's parts were made.
 
     Raises:
         InputError: the model has none.
     """
+    _refuse_a_team(model)
     found = [name for name, part in model.named_modules() if isinstance(part, nn.Conv2d) and name]
     if not found:
-        raise InputError("this model has no convolution whose output could be its map: name a layer in `taps`")
+        raise InputError(
+            "this model has no convolution whose output could be its map: name a layer in `taps`"
+        )
     return found[-1]
 
 

@@ -158,7 +158,9 @@ class RunFolder:
                 place.mkdir(exist_ok=True)
             except OSError as error:
                 raise InputError(f"could not make {place}: {error.strerror or error}") from error
-            state = {key: value.detach().cpu().clone() for key, value in body_of(network).state_dict().items()}
+            state = {
+                key: value.detach().cpu().clone() for key, value in body_of(network).state_dict().items()
+            }
             write_atomically(place / f"{name}.safetensors", safetensors.torch.save(state))
 
     def add_row(self, row: Mapping[str, Any]) -> None:

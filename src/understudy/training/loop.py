@@ -146,10 +146,7 @@ class _Training:
             self._finish_epoch(epoch, asked)
             if asked and self.step < self.total:
                 raise KeyboardInterrupt
-        if self.run_folder is not None and self.runtime.is_main:
-            self.run_folder.add_players(self.player.others())
-        whole = in_order(self.task.data, settings.batch_size)
-        final = self.player.result(batch.clean.to(self.runtime.device) for batch in whole)
+        final = self.player.student.state_dict()
         return {name: value.detach().cpu() for name, value in final.items()}, self.rows
 
     def _take(self, item: GlobalBatch) -> None:
@@ -179,6 +176,8 @@ class _Training:
 
     def _finish_epoch(self, epoch: int, stopping: bool) -> None:
         """Write the epoch's row and, if time allows, it was the last or the run stops here, a checkpoint."""
+        if self.step == self.total:
+            self._settle()
         names = sorted(self.sums)
         means = torch.stack([self.sums[n] for n in names]) if names else torch.zeros(0)
         means = self.runtime.sum_tensor(means) / self.per_epoch
@@ -204,6 +203,13 @@ class _Training:
             self.run_folder.add_row(row)
         if stopping or self.step == self.total or self._due():
             self._save()
+
+    def _settle(self) -> None:
+        """After the last step: averaged weights take their place, the other players' networks are written."""
+        whole = in_order(self.task.data, self.task.settings.batch_size)
+        self.player.settle(batch.clean.to(self.runtime.device) for batch in whole)
+        if self.run_folder is not None and self.runtime.is_main:
+            self.run_folder.add_players(self.player.others())
 
     def _due(self) -> bool:
         """Whether enough time has passed for another checkpoint to cost at most its share; the writer decides."""
@@ -266,4 +272,5 @@ def _to(batch: Batch, device: torch.device) -> Batch:
     labels = None if batch.labels is None else batch.labels.to(device, non_blocking=True)
     masks = {name: mask.to(device, non_blocking=True) for name, mask in batch.masks.items()}
     edges = None if batch.edges is None else batch.edges.to(device, non_blocking=True)
-    return replace(batch, views=views, labels=labels, masks=masks, edges=edges)
+    index = batch.index.to(device, non_blocking=True)
+    return replace(batch, views=views, index=index, labels=labels, masks=masks, edges=edges)

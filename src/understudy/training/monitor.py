@@ -33,7 +33,9 @@ class Monitor:
         views, self.mask = data.views(rows), data.masks(rows).get(CLEAN)
         if self.mask is not None:  # position i says what token i + 1 is
             self.labels = self.inputs.cpu().roll(-1, 1)[self.mask]
-        same = teacher is not None and len(views) == 1  # a teacher with another tokenizer reads a view of its own
+        same = (
+            teacher is not None and len(views) == 1
+        )  # a teacher with another tokenizer reads a view of its own
         self.teacher = self._answers(teacher) if teacher is not None and same else None
 
     def _answers(self, module: nn.Module) -> Tensor:
@@ -42,7 +44,9 @@ class Monitor:
                 said = [answer_of(module(part)).argmax(-1).cpu() for part in self.inputs.split(20)]
                 return torch.cat(said)[self.mask]
             said = [logits_of(module(part)) for part in self.inputs.split(self.portion)]
-        return torch.cat([part.cpu() if self.vectors or self.several else part.argmax(1).cpu() for part in said])
+        return torch.cat(
+            [part.cpu() if self.vectors or self.several else part.argmax(1).cpu() for part in said]
+        )
 
     def __call__(self, student: nn.Module) -> dict[str, float]:
         """What holds of the student now: "train_accuracy" with labels, "agreement" with a teacher.

@@ -30,6 +30,8 @@ class Partners:
 
     def __init__(self, partners: Mapping[str, Partner], settings: TrainingSettings) -> None:
         self.partners = dict(partners)
+        if taken := sorted(self.partners.keys() & {"student", "teacher", "auxiliary"}):
+            raise InputError(f"players cannot be called {taken}: these are the names of others")
         self.settings = settings
         self.networks: dict[str, nn.Module] = {}
         self._optimizers: dict[str, torch.optim.Optimizer] = {}
@@ -76,6 +78,8 @@ class Partners:
     def _step(self, name: str, partner: Partner, turn: Turn, progress: float) -> Tensor:
         network, optimizer = self.networks[name], self._optimizers[name]
         terms = partner.terms(network, turn)
+        if not terms:  # it rests: a step of 0 would still move what its optimiser remembers
+            return torch.zeros((), device=turn.batch.index.device)
         loss, _ = reduce_terms(terms, len(next(iter(terms.values()))))
         learning = [p for p in network.parameters() if p.requires_grad]
         # only its own gradients are asked for, so the student's and the teacher's stay as they are
@@ -88,6 +92,7 @@ class Partners:
             group["lr"] = learning_rate(self._own(partner), progress)
         optimizer.step()
         optimizer.zero_grad()
+        torch.clear_autocast_cache()  # else the weights as they were are what everybody sees in half precision
         return loss.detach()
 
     def _own(self, partner: Partner) -> TrainingSettings:

@@ -18,6 +18,7 @@ from understudy.models.functional import learning, one_step, said_at
 from understudy.models.look import answer_of, frozen, heads_of
 from understudy.models.memo import Memo
 from understudy.models.outputs import Outputs, View
+from understudy.models.stages import find_stages, named_stages
 from understudy.models.taps import Tapped
 from understudy.objectives.base import EMBEDDING, MAP, Objective
 from understudy.objectives.reduction import reduce_terms
@@ -57,7 +58,7 @@ class Player:
         needs = self.objective.needs
         if needs.teacher and self.teacher is None:
             raise InputError(f"{type(self.objective).__name__} needs a teacher, and none was given")
-        if needs.ahead and needs.features:
+        if needs.ahead and (needs.features or needs.stages):
             raise InputError("views that are answered one step ahead have no features to be tapped")
         related = needs.whole_batch or self.source.whole_batch or needs.ahead
         if related and (self.settings.accumulate > 1 or self.settings.devices > 1):
@@ -68,8 +69,6 @@ class Player:
             raise InputError("this objective remembers every example, on one device: use devices=1")
         if self.objective.partners and (self.settings.accumulate > 1 or self.settings.devices > 1):
             raise InputError("players take turns on whole batches: use accumulate=1 and one device")
-        if self.answers is not None:
-            self.answers.check(self.objective, self.source)
         self.taps = {**needs.places, **self.taps}
         if missing := [n for n in needs.features if n not in self.taps and n not in (EMBEDDING, MAP)]:
             raise InputError(f"the objective reads features {missing}; name their layers in `taps`")
@@ -82,15 +81,22 @@ class Player:
         self._learner = self._copy_of_teacher() if needs.trains_teacher else None
         self.optimizer = make_optimizer(self.parameters, self.settings)
         self._memo = None if self.teacher is None else Memo(self.teacher)
+        if needs.features and (needs.heads or needs.own_heads):
+            raise InputError(
+                "an objective reads either features or heads: a tapped model's heads are not there"
+            )
         self._tapped: dict[str, Tapped] = {}  # made here: a layer that does not exist is refused early
-        if needs.features:
-            for who, module, side in (("teacher", self.teacher, 0), ("student", self.student, 1)):
-                if module is not None:
-                    known = {n: taps[side] for n, taps in self.taps.items() if n in needs.features}
-                    if MAP in needs.features and MAP not in known:
-                        known[MAP] = map_of(module)
-                    layers = {n: known.get(n) for n in needs.features}
-                    self._tapped[who] = TappedBeforeHead(module, layers)
+        self._layers: dict[str, str | None] = {}  # the student's
+        stages = named_stages(self.taps) if needs.stages else {}
+        self._seeks_stages = bool(needs.stages) and not stages
+        for who, module, side in (("teacher", self.teacher, 0), ("student", self.student, 1)):
+            if module is not None and (needs.features or (stages and side)):
+                known = {n: taps[side] for n, taps in self.taps.items() if n in needs.features}
+                if MAP in needs.features and MAP not in known:
+                    known[MAP] = map_of(module)
+                layers = {n: known.get(n) for n in needs.features} | (stages if side else {})
+                self._tapped[who] = TappedBeforeHead(module, layers)
+                self._layers = layers
         self._views: dict[str, Tapped] = {}
         self._memory = Memory()
         self._auxiliary: nn.Module | None = None
@@ -106,7 +112,9 @@ class Player:
         if self.objective.needs.features:
             raise InputError("an objective that trains the teacher cannot read features")
         with torch.random.fork_rng():
-            torch.manual_seed(self.settings.seed)
+            torch.manual_seed(
+                self.settings.seed + 15485863
+            )  # the seed itself has drawn the student's weights
             learner = self.objective.learner(self.teacher).train().requires_grad_(True)
         self.parameters = [*self.parameters, *learner.parameters()]
         return learner
@@ -171,13 +179,26 @@ class Player:
         """(its answers, notes of those that a sparse store has)."""
         if self.answers is not None:
             return self.answers.read(batch)
-        return Outputs({name: self._teacher_view(batch.views[name]) for name in self.objective.needs.teacher}), {}
+        return Outputs(
+            {name: self._teacher_view(batch.views[name]) for name in self.objective.needs.teacher}
+        ), {}
 
     def _student_view(self, inputs: Tensor) -> View:
+        if self._seeks_stages:
+            self._tap_stages(inputs[:2])
         if (tapped := self._views.get("student")) is not None:
             return View(*tapped(inputs))
         said = self.student(inputs)
         return View(answer_of(said), heads=heads_of(said))
+
+    def _tap_stages(self, probe: Tensor) -> None:
+        """Tap the student's stages beside what is tapped already: found once, where nobody named them."""
+        if (before := self._views.get("student")) is not None:
+            before.__exit__(None, None, None)
+        self._layers |= find_stages(self.student, probe, self.objective.needs.stages)
+        self._tapped["student"] = TappedBeforeHead(self.student, self._layers)
+        self._views["student"] = self._stack.enter_context(self._tapped["student"])
+        self._seeks_stages = False
 
     def _step_ahead(self, student: Outputs, teacher: Outputs, batch: Batch) -> Outputs:
         """The student's answers, with those to the views that it answers one step ahead."""
@@ -246,15 +267,14 @@ class Player:
                 self._memo.forget()
         self._steps += 1
 
-    def result(self, data: Iterable[Tensor]) -> dict[str, Tensor]:
-        """The student's final state: the average of its weights where one was asked for, else the last ones.
+    def settle(self, data: Iterable[Tensor]) -> None:
+        """At the end: the student gets the average of its weights where one was asked for, and keeps them otherwise.
 
         Batch norm's statistics are those of the last weights; an average's are measured anew on `data`, inputs
         (B, ...).
         """
         if self._average.count:
             self._average.settle(data)
-        return self.student.state_dict()
 
     def others(self) -> dict[str, nn.Module]:
         """The networks that learned beside the student: "teacher" its copy, "auxiliary" the objective's own."""

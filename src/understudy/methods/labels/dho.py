@@ -22,6 +22,7 @@ heads +.013, -.004, -.005, with the confused teacher): what two heads spared her
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -33,7 +34,7 @@ from torch import Tensor, nn
 from understudy.data.batch import Batch
 from understudy.errors import InputError
 from understudy.models.outputs import Outputs
-from understudy.models.two_heads import LABELS, TEACHER, TwoHeads, mixture, spec_of
+from understudy.models.two_heads import LABELS, TEACHER, TwoHeads, is_two_heads, mixture, spec_of
 from understudy.numbers import check_number
 from understudy.objectives.base import Needs, ZeroWhen
 from understudy.objectives.partly_labelled import labelled_and_soft
@@ -91,8 +92,13 @@ class DHO(Method):
         check_number("beta", self.beta, 0.0, above=True)
 
     def dress(self, student: nn.Module, spec: str) -> tuple[nn.Module, str]:
-        """The student with two heads."""
-        return TwoHeads(student, self.alpha, self.beta), spec_of(spec, self.alpha, self.beta)
+        """A copy of the student with two heads; one that has two already keeps them."""
+        if isinstance(student, TwoHeads):
+            inner = spec.partition(":")[2] if is_two_heads(spec) else spec
+            student = copy.deepcopy(student)
+            student.alpha, student.beta = self.alpha, self.beta
+            return student, spec_of(inner, self.alpha, self.beta)
+        return TwoHeads(copy.deepcopy(student), self.alpha, self.beta), spec_of(spec, self.alpha, self.beta)
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
         """{"hard", "soft"}: (B,) each."""

@@ -110,13 +110,13 @@ class Policy(Partner):
         return SelectionPolicy(states.shape[2], self.method.baseline_decay)
 
     def terms(self, own: nn.Module, turn: Turn) -> Mapping[str, Tensor]:
-        """{"policy": (N,)}; while everybody teaches there is nothing to learn, and it is 0."""
+        """{"policy": (N,)}; none while everybody teaches and there is nothing to learn."""
         assert isinstance(own, SelectionPolicy)
+        if turn.batch.progress < self.method.warmup:
+            return {}
         heads = each_teacher(turn.teacher[CLEAN])
         scores = own(_states(turn.batch, heads))
         log_p = log_probability(scores, turn.batch.notes[CHOSEN])
-        if turn.batch.progress < self.method.warmup:
-            return {"policy": 0.0 * log_p}
         return {"policy": -own.advantage(self.rewards(turn, heads)) * log_p}
 
     @torch.no_grad()
