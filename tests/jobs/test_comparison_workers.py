@@ -205,6 +205,7 @@ def test_runs_end_with_their_parent(own: Path, teacher: Path) -> None:
     process.kill()
     process.communicate(timeout=60)
     until(lambda: not at_work(own))
+    assert process.returncode == -signal.SIGKILL
 
 
 def test_where_no_run_succeeds_there_is_no_table(

@@ -112,7 +112,7 @@ def test_a_run_is_resumed_as_it_was_started(teacher: nn.Module, tmp_path: Path) 
 
 def test_answers_serve_any_labels(teacher: nn.Module, tmp_path: Path) -> None:
     distilled(teacher, "kd", stored=tmp_path / "kept")
-    distilled(teacher, "wakd", stored=tmp_path / "kept", labelled=50)
+    assert distilled(teacher, "wakd", stored=tmp_path / "kept", labelled=50).curves
 
 
 def test_a_recipe_and_a_method_that_cannot_be_stored_write_nothing(

@@ -306,3 +306,8 @@ def test_what_does_not_fit_is_named() -> None:
     cast = Cast(player.student, team, {"policy": SelectionPolicy(42, 0.9)})
     with pytest.raises(us.InputError, match="RMTS-KD needs labels"):
         Choosing().show(us.Batch(seen.views, seen.index), cast, Randomness(0))
+
+
+def test_the_options_that_change_the_terms_pass_the_battery() -> None:
+    options = {"empty": "labels", "reward": "validated", "temperature": "3", "alpha": "0.2"}
+    us.testing.check_method(make_method("reinforced_multi_teacher", options))

@@ -274,3 +274,10 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been() -> None:
     assert torch.equal(weights(second.student), weights(straight.student))
     one, other = (stage.partners.networks["generator"].state_dict() for stage in (second, straight))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize(
+    "options", [{"retain": "0", "one_hot": "1"}, {"first_order": "true", "inner_lr": "0.5"}]
+)
+def test_the_options_that_change_the_terms_pass_the_battery(options: dict[str, str]) -> None:
+    us.testing.check_method(make_method("retain_while_acquiring", options))

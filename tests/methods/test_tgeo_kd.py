@@ -232,3 +232,7 @@ def test_what_does_not_fit_is_named() -> None:
         Weigher(method=TGeoKD()).terms(own, unlabelled)
     with pytest.raises(us.InputError, match="TGeo-KD needs a teacher"):
         Weigher(method=TGeoKD()).build(taking.batch, Cast(tiny_mlp(), None))
+
+
+def test_another_geometry_passes_the_battery() -> None:
+    us.testing.check_method(make_method("tgeo_kd", {"geometry": "angles", "temperature": "4"}))

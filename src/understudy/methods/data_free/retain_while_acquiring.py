@@ -10,7 +10,8 @@ times, as it would be after a step on the new ones: what it acquires must not co
     those that it knows) - l_div (entropy of the batch's mean t) on top; one step every `student_steps` of the student's
 
 The data set named gives the shape of an example, the valid range, and the number of steps an epoch. Not one of its
-values or labels reaches generator, teacher or student; the accuracy and agreement that are printed are measured on it.
+values or labels reaches generator, teacher or student (networks by name normalise by the set's declared mean, where it
+has one); the accuracy and agreement that are printed are measured on it.
 
 Needs: a teacher whose weights are at hand. Cost: the gradient through a step about doubles the student's time and
 memory (`first_order=true` spares that: the step is then a constant); whole batches on one device. The answer at w'
@@ -23,6 +24,13 @@ the mean and the spread of the last ones.
 Reconstructed: from the abstract and the introduction, and the usual form of adversarial data-free distillation; the
 weights, rates and intervals are chosen here. The memory is the paper's buffer (oldest out first); its other one, a
 second generative model, is left out.
+
+Measured (examples/retain_while_acquiring.py: digits, teacher mlp[64,64], student mlp[32,32] by SGD at 0.05, a = 0.05,
+880 steps of 64, three seeds): agreement with the teacher on digits, which the student was never shown, mean over the
+last third of the epochs, 0.878 with the step ahead, 0.868 to first order, 0.817 for replay and 0.817 without a
+memory; the cosine of new and remembered gradients 0.946, 0.949, 0.919 and 0.927. Two claims did not appear: the
+deviation of the agreement over those epochs was 0.041, 0.044, 0.038 and 0.031, and of earlier made-up examples the
+student at the end got 0.184, 0.140, 0.117 and 0.130 wrong (each way is asked about what its own generator made).
 """
 
 from __future__ import annotations
