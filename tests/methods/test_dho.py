@@ -109,8 +109,12 @@ def test_a_student_with_two_heads_is_saved_opened_and_measured(
     assert opened.config.spec == "two_heads[0.5,0.5]:mlp[8]"
     x = us.data.load_data("digits", "test").inputs(slice(0, 5))
     assert torch.allclose(opened.module(x).exp().sum(1), torch.ones(5), atol=1e-5)
-    audit = us.audit("t", "s", "digits", certify="none", points=4, eps=0.05)
-    assert len(audit.witnesses) == 4
+    audit = us.audit("t", "s", "digits", points=4, eps=0.05, all_points=True, out="a")
+    assert list(audit.record.skipped) == ["FaithUB"]
+    assert all(row.upper_mean is None and row.lower_mean is not None for row in audit.summary)
+    assert "cannot be bounded yet" in (tmp_path / "a" / "report.html").read_text()
+    with pytest.raises(InputError, match="mean of confidences"):
+        us.audit("t", "s", "digits", points=4, certify="exact", certificates=True, out="b")
 
 
 def test_two_heads_start_from_one_embedding() -> None:

@@ -74,6 +74,28 @@ def test_a_layer_that_runs_twice_stands_where_it_ran_last() -> None:
     assert found(Twice(), (1, 8, 8)) == ["one", "relu"]
 
 
+def test_maps_with_channels_last_are_passed_over() -> None:
+    class Turned(nn.Module):
+        """A linear layer over channels, which stand last meanwhile."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.wide, self.narrow = nn.Linear(4, 32), nn.Linear(32, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.narrow(self.wide(x.permute(0, 2, 3, 1)).relu()).permute(0, 3, 1, 2)
+
+    layers = [
+        nn.Conv2d(1, 4, 2, 2),
+        Turned(),
+        nn.Conv2d(4, 4, 2, 2),
+        Turned(),
+        nn.Flatten(),
+        nn.Linear(16, 3),
+    ]
+    assert found(nn.Sequential(*layers), (1, 8, 8)) == ["1", "3"]
+
+
 def test_rows_of_blocks_behind_one_another_and_blocks_within_blocks() -> None:
     class Mixer(nn.Module):
         def __init__(self) -> None:

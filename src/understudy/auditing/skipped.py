@@ -7,8 +7,10 @@ from dataclasses import replace
 from understudy.auditing.nodes import reads_neighbours
 from understudy.auditing.settings import AuditSettings
 from understudy.errors import InputError
+from understudy.models.ensemble import MeanConfidence, Team
 from understudy.models.estimators import without_gradients
 from understudy.models.opening import LoadedModel
+from understudy.models.two_heads import TwoHeads
 
 
 def measurable(
@@ -16,8 +18,8 @@ def measurable(
 ) -> tuple[AuditSettings, dict[str, str]]:
     """The settings as far as the pair allows, and what is skipped: its name -> the reason.
 
-    A pair of networks keeps its settings. One with an estimator is examined at radius 0 only, by what both models
-    answer there, without attack and bound.
+    A pair of networks keeps its settings, without a bound if one answers with a mean of confidences. One with an
+    estimator is examined at radius 0 only, by what both models answer there, without attack and bound.
 
     Raises:
         InputError: certificates are asked for, and there can be none.
@@ -33,7 +35,7 @@ def measurable(
         found_there = {"EmpLB": f"{why}; only radius 0 is examined", "FaithUB": why}
         return replace(settings, eps=(0.0,), certify="none", time_limit=None), found_there
     if not named:
-        return settings, {}
+        return _without_bounds(teacher, student, settings)
     if settings.certificates:
         raise InputError(f"certificates prove bounds on networks, and {named}")
     skipped = {
@@ -41,3 +43,23 @@ def measurable(
         "FaithUB": f"the bounds go through a network layer by layer, and {named}",
     }
     return replace(settings, eps=(0.0,), certify="none", time_limit=None), skipped
+
+
+def _without_bounds(
+    teacher: LoadedModel, student: LoadedModel, settings: AuditSettings
+) -> tuple[AuditSettings, dict[str, str]]:
+    """A team, or a student with two heads, is attacked as any network; what it says cannot be bounded yet."""
+    means = [
+        f"the {who} is a {type(part).__name__}"
+        for who, model in (("teacher", teacher), ("student", student))
+        for part in model.module.modules()
+        if isinstance(part, Team | MeanConfidence | TwoHeads)
+    ]
+    if not means or settings.certify == "none":
+        return settings, {}
+    if settings.certificates:
+        raise InputError(
+            f"certificates prove bounds on logits, and {means[0]}, which answers with a mean of confidences"
+        )
+    why = f"{means[0]}, which answers with a mean of confidences: that cannot be bounded yet"
+    return replace(settings, certify="none", time_limit=None), {"FaithUB": why}

@@ -46,6 +46,7 @@ CATALOGUE: dict[str, str] = {
     "good_data_augmentation": "understudy.methods.sources.good_data_augmentation:CutMixPick",
     "tgeo_kd": "understudy.methods.weights.tgeo_kd:TGeoKD",
     "retain_while_acquiring": "understudy.methods.data_free.retain_while_acquiring:RetainWhileAcquiring",
+    "ofa_kd": "understudy.methods.logits.ofa_kd:OFAKD",
     "reinforced_multi_teacher": "understudy.methods.teams.reinforced_multi_teacher:ReinforcedMultiTeacher",
 }
 ALIASES: dict[str, str] = {

@@ -44,7 +44,7 @@ def find_stages(model: nn.Module, probe: Shaped[Tensor, "b ..."], most: int) -> 
     """The layers behind which the stages of a model end: {"stage1": layer, ...}, first to last, at most `most`.
 
     Of a network of blocks that give tokens (B, L, D), the blocks; of one with convolutions, the last layer at each
-    height and width of its maps (B, C, H, W), its convolutions on, pooling alone left out; of any other, the last
+    height and width of its maps (B, C, H, W), from the first one on, pooling alone left out; of any other, the last
     layer in front of each linear one that gives vectors (B, D) but the first. Where there are more than `most`, they
     are spread evenly, the last one included. The model runs once on `probe` (B, ...), in eval mode and without
     gradients, and is left as it was.
@@ -113,13 +113,18 @@ def _inside(name: str, rows: list[list[str]]) -> bool:
 
 
 def _resolutions(ran: list[_Ran]) -> list[str]:
+    """The last layer at each size of a map; sizes out of proportion to the first are of maps with channels last."""
     last: dict[tuple[int, ...], str] = {}
-    begun = False
+    first: tuple[int, ...] = ()
     for one in ran:
-        begun = begun or isinstance(one.part, nn.Conv2d)
-        if begun and one.whole and len(one.shape) == 4 and not isinstance(one.part, _POOLS):
-            last.pop(one.shape[2:], None)
-            last[one.shape[2:]] = one.name
+        size = one.shape[2:]
+        if isinstance(one.part, nn.Conv2d) and not first:
+            first = size
+        if not first or not one.whole or len(one.shape) != 4 or isinstance(one.part, _POOLS):
+            continue
+        if abs(size[0] * first[1] - size[1] * first[0]) <= max(first):  # to within a pixel
+            last.pop(size, None)
+            last[size] = one.name
     return list(last.values())
 
 

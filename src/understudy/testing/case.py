@@ -11,6 +11,7 @@ from torch import nn
 
 from understudy.models.ensemble import Team
 from understudy.models.memo import Memo
+from understudy.models.stages import find_stages, stages_in
 from understudy.models.taps import resolve, shapes_of
 from understudy.objectives.base import Needs, Objective, ZeroWhen
 from understudy.objectives.partner import Partner
@@ -53,6 +54,9 @@ class Case:
             tiny, probe = tiny_lm(self.classes), torch.zeros(2, LENGTH, dtype=torch.int64)
         every = shapes_of(tiny, probe)
         layers = {name: resolve(tiny, self.taps[name], probe) for name in needs.features}
+        if needs.stages:
+            stages = {n: resolve(tiny, self.taps[n], probe) for n in stages_in(self.taps)}
+            layers |= stages or find_stages(tiny, probe, needs.stages)
         object.__setattr__(self, "needs", needs)
         object.__setattr__(self, "shapes", {name: every[layer][1:] for name, layer in layers.items()})
 

@@ -95,7 +95,7 @@ def _moved(views: Views, way: dict[str, Tensor], amount: float) -> dict[str, Vie
 
 def check_half(case: Case) -> str:
     """bfloat16 answers give what float64 makes of the same rounded numbers, also under autocast."""
-    tolerance = FEATURES_IN_HALF if case.needs.features else LOGITS_IN_HALF
+    tolerance = FEATURES_IN_HALF if case.shapes else LOGITS_IN_HALF
     for scene in case.scenes():
         half = scene.to(torch.bfloat16)
         exact = {name: x.detach() for name, x in half.to(torch.float64).terms(case.objective).items()}

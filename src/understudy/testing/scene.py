@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -160,11 +160,13 @@ def make_scene(
 
     heads = ("0", "1", "2") if "*" in needs.heads else needs.heads
 
-    def views(names: tuple[str, ...], heads: tuple[str, ...] = ()) -> dict[str, View]:
+    def views(
+        names: tuple[str, ...], features: Iterable[str], heads: tuple[str, ...] = ()
+    ) -> dict[str, View]:
         return {
             n: View(
                 scale * normal(*(token_size(needs, n, classes) if needs.tokens else (classes,))),
-                {f: normal(*shapes[f]) for f in needs.features},
+                {f: normal(*shapes[f]) for f in features},
                 {h: scale * normal(classes) for h in heads},
             )
             for n in names
@@ -173,8 +175,9 @@ def make_scene(
     labels = draw_labels(needs, classes, rows, generator)
     every = tuple(dict.fromkeys((*needs.student, *needs.teacher)))
     both = tuple(dict.fromkeys((*heads, *needs.own_heads)))
-    student, teacher = views(needs.student, needs.own_heads), views(needs.teacher, heads)
-    scene = Scene(student, teacher, labels, progress, views(every, both), linked=needs.teacher_grad)
+    student = views(needs.student, shapes, needs.own_heads)
+    teacher = views(needs.teacher, needs.features, heads)
+    scene = Scene(student, teacher, labels, progress, views(every, shapes, both), linked=needs.teacher_grad)
     if needs.tokens:
         tokens, masks = token_rows(needs, classes, rows, generator)
         return replace(scene, labels=None, tokens=tokens, masks=masks)
