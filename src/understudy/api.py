@@ -26,7 +26,8 @@ from understudy.jobs.smoothing_job import Smoothing, smooth
 from understudy.jobs.training_job import Run, TrainingRequest, run_training
 from understudy.models.opening import LoadedModel
 from understudy.objectives.base import Objective
-from understudy.recipes.base import Recipe
+from understudy.recipes.base import Recipe, TextRecipe
+from understudy.teachers.black_box import TextTeacher
 
 ROBUST = {"none": "ce", "pgd": "at", "trades": "trades"}
 Model = str | Path | nn.Module | LoadedModel
@@ -105,11 +106,11 @@ def train(
 
 
 def distill(
-    teacher: Model | None,
+    teacher: Model | TextTeacher | None,
     student: str | nn.Module | None,
     data: Any,
     *,
-    method: str | Objective | Recipe = "faithful_kd",
+    method: str | Objective | Recipe | TextRecipe = "faithful_kd",
     eps: float | None = None,
     options: Mapping[str, str] | None = None,
     taps: Mapping[str, tuple[str, str]] | None = None,
@@ -125,7 +126,8 @@ def distill(
 
     Args:
         teacher: anything `load` opens. It is frozen while it teaches and left as it was. None for a method that
-            asks no teacher, or a recipe that reads a table's recorded scores.
+            asks no teacher, or a recipe that reads a table's recorded scores. For a recipe of text also anything
+            that answers text, a `TextTeacher`.
         student, data: as `train` takes model and data; no student for a recipe that fits one of its own.
         method: a method's or recipe's name, "package.module:Class", a recipe, or an objective such as
             `0.5 * SoftTargets() + MyMethod()`.

@@ -9,16 +9,17 @@ from typing import Any
 from understudy.errors import InputError, unknown
 from understudy.methods import ALIASES, CATALOGUE, from_text, method_class
 from understudy.models.modulepath import find_callable
-from understudy.recipes.base import Recipe
+from understudy.recipes.base import Recipe, TextRecipe
 from understudy.recipes.estimator import EstimatorRecipe
 
-AnyRecipe = Recipe | EstimatorRecipe
+AnyRecipe = Recipe | EstimatorRecipe | TextRecipe
 RECIPES: dict[str, str] = {
     "teacher_assistant": "understudy.recipes.teacher_assistant:TeacherAssistant",
     "born_again": "understudy.recipes.born_again:BornAgain",
     "decision_tree_kd": "understudy.recipes.decision_tree:DecisionTree",
     "distill_and_compare": "understudy.recipes.distill_and_compare:DistillAndCompare",
     "pcoreset_activekd": "understudy.recipes.pcoreset_activekd:PCoreSetActiveKD",
+    "lion": "understudy.recipes.lion:Lion",
 }
 
 
@@ -37,7 +38,7 @@ def _is_kind(found: object) -> bool:
     return isinstance(found, type) and issubclass(found, AnyRecipe)
 
 
-def recipe_class(name: str) -> type[Recipe] | type[EstimatorRecipe]:
+def recipe_class(name: str) -> type[Recipe] | type[EstimatorRecipe] | type[TextRecipe]:
     """The class of a recipe of the table, or of a user's own given as `package.module:Class`.
 
     Raises:
@@ -67,7 +68,7 @@ def kind_of(name: str) -> type[Any]:
     return recipe_class(name) if is_recipe(name) else method_class(name)
 
 
-def make_recipe(name: str | AnyRecipe, options: Mapping[str, str] | None = None) -> Recipe | EstimatorRecipe:
+def make_recipe(name: str | AnyRecipe, options: Mapping[str, str] | None = None) -> AnyRecipe:
     """A recipe by name, with fields set from text as `--set field=value` gives it, or one that is made already.
 
     Raises:
@@ -78,5 +79,5 @@ def make_recipe(name: str | AnyRecipe, options: Mapping[str, str] | None = None)
         if options:
             raise InputError("options set the fields of a recipe given by name; this one is an object")
         return name
-    made: Recipe | EstimatorRecipe = from_text(recipe_class(name), name, options)
+    made: AnyRecipe = from_text(recipe_class(name), name, options)
     return made

@@ -42,6 +42,10 @@ class Recipe(ABC):
         """The trainings in their order; the last one's model, of architecture `student`, is the result."""
 
 
+class TextRecipe:
+    """Makes the texts that its student is trained on by asking models that answer text."""
+
+
 def check_stages(stages: Sequence[Stage]) -> None:
     """Whether they can be run one after the other.
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,7 +39,9 @@ class TextTeacher(ABC):
         """What its answers depend on beside the prompt: model, sampling; by default its class. Never a secret."""
         return f"{type(self).__module__}:{type(self).__qualname__}"
 
-    def sampled(self, temperature: float, max_tokens: int | None = None, *, whole: bool = False) -> TextTeacher:
+    def sampled(
+        self, temperature: float, max_tokens: int | None = None, *, whole: bool = False
+    ) -> TextTeacher:
         """The same teacher with other sampling, where it has any; `whole`: an answer that was cut off is ""."""
         return self
 
@@ -79,7 +81,9 @@ class LocalTeacher(TextTeacher):
         about = (self.temperature, self.max_tokens, self.length, self.seed, self.whole)
         return f"{sha256_state(self.module)} {self.tokenizer.key} {about}"
 
-    def sampled(self, temperature: float, max_tokens: int | None = None, *, whole: bool = False) -> LocalTeacher:
+    def sampled(
+        self, temperature: float, max_tokens: int | None = None, *, whole: bool = False
+    ) -> LocalTeacher:
         """The same model with other sampling."""
         most = self.max_tokens if max_tokens is None else max_tokens
         return replace(self, temperature=temperature, max_tokens=most, whole=whole)
@@ -160,28 +164,38 @@ class Cached(TextTeacher):
         wanted = {n: p for n, p in zip(names, prompts, strict=True) if n not in self._known}
         missing = list(wanted.items())
         parts = [missing[i : i + self.together] for i in range(0, len(missing), self.together)]
-        for part, answers in self._asked(parts, draw):
-            self._keep([(name, prompt, text) for (name, prompt), text in zip(part, answers, strict=True)])
+        self._ask(parts, draw)
         return [self._known[name] for name in names]
 
     def _name(self, prompt: str, draw: int) -> str:
         return hashlib.sha256(json.dumps([self._about, draw, prompt]).encode()).hexdigest()
 
-    def _asked(
-        self, parts: list[list[tuple[str, str]]], draw: int
-    ) -> Iterator[tuple[list[tuple[str, str]], list[str]]]:
-        """Each part with its answers, as soon as they are here; after an error no new call begins."""
+    def _ask(self, parts: list[list[tuple[str, str]]], draw: int) -> None:
+        """Keep each part's answers as soon as they are here; after an error no new call begins."""
+        failed: Exception | None = None
         with ThreadPoolExecutor(self.workers) as pool:
             calls = {pool.submit(self.teacher.answer, [p for _, p in part], draw): part for part in parts}
             try:
                 for call in as_completed(calls):
-                    yield calls[call], call.result()
+                    if call.cancelled():
+                        continue
+                    if (error := call.exception()) is None:
+                        said = zip(calls[call], call.result(), strict=True)
+                        self._keep([(name, prompt, text) for (name, prompt), text in said])
+                    elif failed is None:  # what is under way is still waited for, and kept
+                        failed = error if isinstance(error, Exception) else InputError(repr(error))
+                        for other in calls:
+                            other.cancel()
             finally:
                 for call in calls:
                     call.cancel()
+        if failed is not None:
+            raise failed
 
     def _keep(self, entries: list[tuple[str, str, str]]) -> None:
-        lines = [json.dumps({"key": n, "prompt": p, "answer": a}, ensure_ascii=False) + "\n" for n, p, a in entries]
+        lines = [
+            json.dumps({"key": n, "prompt": p, "answer": a}, ensure_ascii=False) + "\n" for n, p, a in entries
+        ]
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with open(self.file, "a", encoding="utf-8") as handle:
@@ -205,4 +219,6 @@ def _read(file: Path) -> dict[str, str]:
     except OSError as error:
         raise InputError(f"answers cannot be read from {file}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} holds no answers of a text teacher, one JSON object a line: {error!r}") from error
+        raise InputError(
+            f"{file} holds no answers of a text teacher, one JSON object a line: {error!r}"
+        ) from error

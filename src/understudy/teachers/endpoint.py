@@ -50,9 +50,13 @@ class Endpoint(TextTeacher):
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError(f"an endpoint is http://HOST/... or https://HOST/..., found {self.url.split('@')[-1]!r}")
+            raise InputError(
+                f"an endpoint is http://HOST/... or https://HOST/..., found {self.url.split('@')[-1]!r}"
+            )
         if parts.username is not None or parts.password is not None or parts.query:
-            raise InputError(f"keep secrets out of an endpoint's address ({parts.hostname}): name a key_variable")
+            raise InputError(
+                f"keep secrets out of an endpoint's address ({parts.hostname}): name a key_variable"
+            )
         if not self.model:
             raise InputError(f"say which model of {self.url} is asked")
         check_number("timeout", self.timeout, 0.0, above=True)
@@ -81,15 +85,16 @@ class Endpoint(TextTeacher):
                 answer after all attempts.
         """
         http = _httpx()
-        headers = {} if self.key_variable is None else {"Authorization": f"Bearer {_secret(self.key_variable)}"}
+        secret = None if self.key_variable is None else _secret(self.key_variable)
+        headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
         with http.Client(timeout=self.timeout, headers=headers, follow_redirects=False) as client:
-            return [self._one(http, client, prompt) for prompt in prompts]
+            return [self._one(http, client, prompt, secret) for prompt in prompts]
 
     def _sampling(self) -> dict[str, Any]:
         every = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
         return {name: value for name, value in every.items() if value is not None}
 
-    def _one(self, http: ModuleType, client: Any, prompt: str) -> str:
+    def _one(self, http: ModuleType, client: Any, prompt: str, secret: str | None) -> str:
         """One answer, after as many attempts as it takes."""
         message = {"role": "user", "content": prompt}
         body = {"model": self.model, "messages": [message], **self._sampling()}
@@ -105,7 +110,9 @@ class Endpoint(TextTeacher):
                     return self._text(reply)
                 trouble = f"status {reply.status_code}"
                 if reply.status_code not in AGAIN:
-                    raise InputError(f"{address} refuses model {self.model!r} with {trouble}{_reason(reply)}")
+                    raise InputError(
+                        f"{address} refuses model {self.model!r} with {trouble}{_reason(reply, secret)}"
+                    )
                 asked_to_wait = reply.headers.get("Retry-After")
             if attempt < self.retries:
                 time.sleep(_pause(self.wait * 2**attempt, asked_to_wait))
@@ -136,18 +143,20 @@ def _secret(variable: str) -> str:
     return found
 
 
-def _reason(reply: Any) -> str:
-    """What the service says of it, if it says so as they do."""
+def _reason(reply: Any, secret: str | None) -> str:
+    """What the service says of it, if it says so as they do, without the key that it may repeat."""
     try:
-        said = reply.json()["error"]["message"]
+        said = str(reply.json()["error"]["message"])
     except (ValueError, KeyError, TypeError):
         return ""
-    return f": {str(said)[:200]}"
+    return f": {(said if secret is None else said.replace(secret, '***'))[:200]}"
 
 
 def _httpx() -> ModuleType:
     try:
         import httpx
     except ImportError as missing:
-        raise InputError(f"an endpoint needs httpx ({missing}): pip install 'understudy[endpoint]'") from missing
+        raise InputError(
+            f"an endpoint needs httpx ({missing}): pip install 'understudy[endpoint]'"
+        ) from missing
     return httpx
