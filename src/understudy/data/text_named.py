@@ -136,7 +136,10 @@ def _running(name: str, file: Path, split: str, options: Options) -> TokenSet:
         raise unknown(f"split of {name}", split, parts)
     tokenizer = _tokenizer(options, lambda: [parts["train"]])
     length = 64 if options.length is None else options.length
-    return from_running(parts[split], tokenizer, name=name, split=split, length=length, prompt=options.prompt)
+    try:
+        return from_running(parts[split], tokenizer, name=name, split=split, length=length, prompt=options.prompt)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
 
 
 def _pairs(

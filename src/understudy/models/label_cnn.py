@@ -6,6 +6,8 @@ arXiv 2011.14027, and Ridnik et al., arXiv 2111.12933, without their transformer
 
 from __future__ import annotations
 
+from typing import no_type_check
+
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +23,7 @@ class LabelAttention(nn.Module):
         self.key = nn.Linear(dim, dim)
         self.value = nn.Linear(dim, dim)
 
+    @no_type_check  # torch.fx traces with proxies, which run-time type checks would refuse
     def forward(self, maps: Tensor) -> Tensor:
         places = maps.flatten(2).transpose(1, 2)  # (B, H W, dim)
         scores = self.queries @ self.key(places).transpose(1, 2) / self.queries.shape[1] ** 0.5
@@ -35,6 +38,7 @@ class LabelHead(nn.Module):
         self.weight = nn.Parameter(torch.randn(labels, dim) / dim**0.5)
         self.bias = nn.Parameter(torch.zeros(labels))
 
+    @no_type_check
     def forward(self, embeddings: Tensor) -> Tensor:
         return (embeddings * self.weight).sum(2) + self.bias
 
