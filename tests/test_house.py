@@ -15,10 +15,11 @@ FILES = sorted(HOUSE.rglob("*.py"))
 BASE = {"errors", "numbers", "version", ""}  # may be imported by all, import none
 ORDER = [
     "data", "models", "attacks", "sources", "teachers", "objectives", "training", "methods", "recipes",
-    "fidelity", "bounds", "auditing", "report", "testing", "jobs", "api", "cli",
+    "fidelity", "bounds", "auditing", "report", "testing", "jobs", "experiments", "api",
+    "cli",
 ]  # fmt: skip
 NEVER = {"bounds": {"training", "methods"}, "fidelity": {"training", "methods"}, "training": {"methods"}}
-CALLS = ("train", "distill", "audit", "certify", "compare", "smooth", "export_query", "load")
+CALLS = ("train", "distill", "audit", "certify", "compare", "smooth", "export_query", "experiment", "load")
 
 
 def home(path: Path) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         certify,
         compare,
         distill,
+        experiment,
         export_query,
         load,
         smooth,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 _HOME = {
     "understudy.api": (
         "Audit", "Comparison", "ExportedQuery", "Run", "Smoothing", "audit", "certify", "compare", "distill",
-        "export_query", "load", "smooth", "train",
+        "experiment", "export_query", "load", "smooth", "train",
     ),
     "understudy.attacks": ("Ascent", "Ball"),
     "understudy.data": ("Batch", "DataSet", "load_data"),
@@ -58,7 +59,7 @@ __all__ = [
     "AdversarialMethod", "Ascent", "Attacked", "Audit", "Augmented", "Ball", "Batch", "Comparison", "CrossEntropy",
     "DataSet", "ExportedQuery", "GateFailed", "InputError", "Method", "Needs", "Objective", "Outputs", "Partner",
     "Run", "Smoothing", "SoftTargets", "SoundnessError", "Source", "Turn", "UnderstudyError", "__version__", "audit",
-    "certify", "compare", "distill", "export_query", "load", "load_data", "smooth", "testing", "train",
+    "certify", "compare", "distill", "experiment", "export_query", "load", "load_data", "smooth", "testing", "train",
 ]  # fmt: skip
 
 

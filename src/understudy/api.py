@@ -15,6 +15,8 @@ from understudy.auditing.settings import SEARCHES, SECONDS, AuditSettings, Certi
 from understudy.auditing.skipped import measurable
 from understudy.bounds.engine import PairBound, PairBounds
 from understudy.errors import InputError, unknown
+from understudy.experiments import experiment_of
+from understudy.experiments.base import Result
 from understudy.jobs.audit_job import Audit, run_audit
 from understudy.jobs.comparison_job import Comparison, run_comparison
 from understudy.jobs.comparison_methods import expanded
@@ -34,7 +36,7 @@ Model = str | Path | nn.Module | LoadedModel
 
 __all__ = [
     "Audit", "Comparison", "ExportedQuery", "Run", "Smoothing", "audit", "certify", "compare", "distill",
-    "export_query", "load", "smooth", "train",
+    "experiment", "export_query", "load", "smooth", "train",
 ]  # fmt: skip
 
 
@@ -337,3 +339,28 @@ def compare(
             devices=devices,
             quiet=quiet,
         )
+
+
+def experiment(
+    name: str,
+    *,
+    out: str | Path,
+    quick: bool = False,
+    seeds: Sequence[int] | None = None,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    quiet: bool = True,
+) -> Result:
+    """Rerun a paper's claim at small scale; `.sentence` says whether it appeared.
+
+    Args:
+        name: as `understudy experiment list` has it.
+        out: folder for rows.jsonl, result.json and report.html; one that holds the same experiment at the same size is
+            continued.
+        quick: the sizes that take minutes, in place of the full ones.
+        seeds: None takes the experiment's own.
+
+    Raises:
+        InputError: there is no such experiment, or the folder holds something else.
+    """
+    return experiment_of(name)().run(out, seeds, quick, data_root=data_root, device=device, quiet=quiet)

@@ -18,7 +18,7 @@ from understudy.cli import main as cli_main
 from understudy.version import __version__
 
 Cli = Callable[..., Any]
-COMMANDS = ("train", "distill", "audit", "compare", "methods", "report", "export")
+COMMANDS = ("train", "distill", "audit", "compare", "methods", "report", "export", "experiment")
 
 
 def process(*arguments: object, **more: object) -> subprocess.CompletedProcess[str]:

@@ -17,6 +17,7 @@ from understudy.cli.audit import audit
 from understudy.cli.check import check
 from understudy.cli.compare import compare
 from understudy.cli.distill import distill
+from understudy.cli.experiment import experiment
 from understudy.cli.export import export
 from understudy.cli.export_query import export_query
 from understudy.cli.methods import methods
@@ -37,7 +38,19 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-for command in (train, distill, audit, compare, methods, report, check, export, smooth, export_query):
+for command in (
+    train,
+    distill,
+    audit,
+    compare,
+    methods,
+    report,
+    check,
+    export,
+    smooth,
+    export_query,
+    experiment,
+):
     app.command()(command)
 
 

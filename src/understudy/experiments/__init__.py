@@ -1,0 +1,31 @@
+"""A paper's claim rerun at small scale, one file each, named after the paper.
+
+An experiment trains and therefore knows the catalogue: the package comes after `jobs`, which it calls, and before
+`api` and `cli`, which call it. An experiment is loaded when it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from understudy.errors import unknown
+
+if TYPE_CHECKING:
+    from understudy.experiments.base import Experiment
+
+EXPERIMENTS = {
+    "does_kd_really_work": "understudy.experiments.does_kd_really_work:DoesKdReallyWork",
+}
+
+
+def experiment_of(name: str) -> type[Experiment[Any, Any]]:
+    """The class of the experiment called `name`; InputError for one that is not there."""
+    if name not in EXPERIMENTS:
+        raise unknown("experiment", name, EXPERIMENTS)
+    module, _, kind = EXPERIMENTS[name].partition(":")
+    found: type[Experiment[Any, Any]] = getattr(importlib.import_module(module), kind)
+    return found
+
+
+__all__ = ["EXPERIMENTS", "experiment_of"]
