@@ -60,8 +60,10 @@ def load(
     Raises:
         InputError: it cannot be opened, or does not fit the data.
     """
-    found = None if data is None else open_data(
-        data, "test", data_root=data_root, valid_range=None, several=True, text=True
+    found = (
+        None
+        if data is None
+        else open_data(data, "test", data_root=data_root, valid_range=None, several=True, text=True)
     )
     return open_for(found, source, normalize)
 

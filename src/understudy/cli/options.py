@@ -53,15 +53,21 @@ Examples = Annotated[
 ]
 Labelled = Annotated[
     int | None,
-    typer.Option("--labelled", metavar="N", help="Hide the labels of all but N examples, for methods that can."),
+    typer.Option(
+        "--labelled", metavar="N", help="Hide the labels of all but N examples, for methods that can."
+    ),
 ]
 Stored = Annotated[
     Path | None,
-    typer.Option("--stored", metavar="DIR", help="Keep the teacher's answers here, and read them if they are there."),
+    typer.Option(
+        "--stored", metavar="DIR", help="Keep the teacher's answers here, and read them if they are there."
+    ),
 ]
 StoredViews = Annotated[
     int | None,
-    typer.Option("--stored-views", metavar="N", help="Draws of the augmentation that are kept, shown in turn (1)."),
+    typer.Option(
+        "--stored-views", metavar="N", help="Draws of the augmentation that are kept, shown in turn (1)."
+    ),
 ]
 TeacherNormalize = Annotated[
     str | None,
@@ -75,11 +81,15 @@ StudentNormalize = Annotated[
 ]
 Data = Annotated[
     str,
-    typer.Option("--data", metavar="D", help="digits, mnist, fashion_mnist, cifar10, compas, a path or a hub id."),
+    typer.Option(
+        "--data", metavar="D", help="digits, mnist, fashion_mnist, cifar10, compas, a path or a hub id."
+    ),
 ]
 DataMaybe = Annotated[
     str | None,
-    typer.Option("--data", metavar="D", help="digits, mnist, fashion_mnist, cifar10, compas, a path or a hub id."),
+    typer.Option(
+        "--data", metavar="D", help="digits, mnist, fashion_mnist, cifar10, compas, a path or a hub id."
+    ),
 ]
 Teacher = Annotated[
     str,
@@ -161,7 +171,9 @@ class Schedule(StrEnum):
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where to run.")]
 ScheduleOption = Annotated[
     Schedule | None,
-    typer.Option("--schedule", help="Learning rate: falling to 0 by a cosine, or constant [default: cosine]."),
+    typer.Option(
+        "--schedule", help="Learning rate: falling to 0 by a cosine, or constant [default: cosine]."
+    ),
 ]
 AugmentOption = Annotated[
     Augment | None, typer.Option("--augment", help="Random shifts, or shifts and flips.")

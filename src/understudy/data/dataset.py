@@ -225,7 +225,9 @@ class DataSet:
         order = order[self.labels[order] >= 0]
         if not 1 <= keep <= len(order):
             raise InputError(f"labels to keep must be 1..{len(order)}, found {keep}")
-        place = torch.empty(len(order), dtype=torch.int64)  # 0 for a class's first example, 1 for its second, ...
+        place = torch.empty(
+            len(order), dtype=torch.int64
+        )  # 0 for a class's first example, 1 for its second, ...
         for label in self.labels[order].unique():
             own = self.labels[order] == label
             place[own] = torch.arange(int(own.sum()))

@@ -137,7 +137,9 @@ def _running(name: str, file: Path, split: str, options: Options) -> TokenSet:
     tokenizer = _tokenizer(options, lambda: [parts["train"]])
     length = 64 if options.length is None else options.length
     try:
-        return from_running(parts[split], tokenizer, name=name, split=split, length=length, prompt=options.prompt)
+        return from_running(
+            parts[split], tokenizer, name=name, split=split, length=length, prompt=options.prompt
+        )
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
 

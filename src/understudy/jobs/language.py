@@ -35,7 +35,9 @@ def fit_to_data(objective: Objective, data: DataSet) -> Objective:
         what = "is text, token by token" if text else "is no text"
         reads = "text" if objective.needs.tokens else "one answer an example"
         raise InputError(f"{type(objective).__name__} reads {reads}, and data set {data.name!r} {what}")
-    absent = [view for view in objective.needs.student if isinstance(data, TokenSet) and view not in data.tokens]
+    absent = [
+        view for view in objective.needs.student if isinstance(data, TokenSet) and view not in data.tokens
+    ]
     if absent and isinstance(objective.source(data.low, data.high), AsIs):
         raise InputError(
             f"{type(objective).__name__} reads the views {', '.join(objective.needs.student)}, and data set "

@@ -53,7 +53,9 @@ def unlike(one: Float[Tensor, "b h w"], other: Float[Tensor, "b v u"]) -> Float[
     a, b = one.flatten(1).to(wide), other.flatten(1).to(wide)
     dead_a, dead_b = ((x == 0).all(1) for x in (a, b))
     a, b = (torch.where(dead[:, None], 1.0, x) for x, dead in ((a, dead_a), (b, dead_b)))
-    a, b = (x / x.detach().abs().amax(1, keepdim=True) for x in (a, b))  # squares of small numbers would vanish
+    a, b = (
+        x / x.detach().abs().amax(1, keepdim=True) for x in (a, b)
+    )  # squares of small numbers would vanish
     # half the squared distance of the unit vectors: 1 - cos, exact near 0 and never negative
     value = 0.5 * (a / a.norm(dim=1, keepdim=True) - b / b.norm(dim=1, keepdim=True)).square().sum(1)
     lone = (dead_a != dead_b).to(value.dtype)

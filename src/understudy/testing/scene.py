@@ -204,7 +204,9 @@ def _linked(views: Views) -> dict[str, View]:
     """Views whose logits have the features in them, added up by fixed weights, with the graph between the two."""
 
     def one(view: View) -> View:
-        features = {f: x if x.requires_grad else x.detach().requires_grad_() for f, x in view.features.items()}
+        features = {
+            f: x if x.requires_grad else x.detach().requires_grad_() for f, x in view.features.items()
+        }
         logits = view.logits
         for x in features.values():
             flat = x.flatten(1)

@@ -177,7 +177,10 @@ def _teachers(case: Case, scene: Scene, term: str) -> None:
 def _game(case: Case, scene: Scene, term: str) -> None:
     values = scene.terms(case.objective)[term]
     other = replace(scene, student=map_views(scene.student, lambda x: -x)).terms(case.objective)[term]
-    hold(not torch.equal(values, other), f"term {term!r} is said to be a game, but the student has no part in it")
+    hold(
+        not torch.equal(values, other),
+        f"term {term!r} is said to be a game, but the student has no part in it",
+    )
     networks = {**scene.partners, **({} if scene.auxiliary is None else {"auxiliary": scene.auxiliary})}
     hold(bool(networks), f"term {term!r} is said to be a game, but the objective has no networks")
     moved = copy.deepcopy(networks)
@@ -187,7 +190,10 @@ def _game(case: Case, scene: Scene, term: str) -> None:
                 parameter.add_(0.5)
     scene = replace(scene, auxiliary=moved.pop("auxiliary", None), partners=moved)
     other = scene.terms(case.objective)[term]
-    hold(not torch.equal(values, other), f"term {term!r} is said to be a game, but its networks have no part in it")
+    hold(
+        not torch.equal(values, other),
+        f"term {term!r} is said to be a game, but its networks have no part in it",
+    )
 
 
 _EQUALITY = {
@@ -275,7 +281,9 @@ def check_padding(case: Case) -> str:
     for scene in case.scenes():
         asked = with_gradient(scene)
         moved = replace(
-            scene, student=elsewhere(scene.student, scene.masks), teacher=elsewhere(scene.teacher, scene.masks)
+            scene,
+            student=elsewhere(scene.student, scene.masks),
+            teacher=elsewhere(scene.teacher, scene.masks),
         )
         others = moved.terms(case.objective)
         for name, values in asked.terms(case.objective).items():
