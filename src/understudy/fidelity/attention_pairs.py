@@ -24,7 +24,7 @@ RANK, KL = "spearman", "kl"
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MapEstimate:
     """A mean over examples with its interval; None where no example has a value.
 
     Attributes:
@@ -56,7 +56,7 @@ class MapPair:
     values: Mapping[str, Float[Tensor, " n"]]
     chance: Mapping[str, Float[Tensor, " m"]]
 
-    def estimate(self, measure: str, *, by_chance: bool = False, confidence: float = 0.95) -> Estimate:
+    def estimate(self, measure: str, *, by_chance: bool = False, confidence: float = 0.95) -> MapEstimate:
         """The mean of a measure, or of what chance gives, with its interval.
 
         Raises:
@@ -186,10 +186,10 @@ def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
 
-def _estimate(values: Tensor, confidence: float) -> Estimate:
+def _estimate(values: Tensor, confidence: float) -> MapEstimate:
     known = values[~values.isnan()]
     undefined = len(values) - len(known)
     if not len(known):
-        return Estimate(None, None, None, 0, undefined)
+        return MapEstimate(None, None, None, 0, undefined)
     low, high = bootstrap_mean(known, confidence)
-    return Estimate(float(known.mean()), low, high, len(known), undefined)
+    return MapEstimate(float(known.mean()), low, high, len(known), undefined)
