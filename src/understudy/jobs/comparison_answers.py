@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from understudy.data.dataset import DataSet
@@ -19,6 +19,7 @@ from understudy.errors import InputError
 from understudy.fidelity import calibration
 from understudy.fidelity.agreement import top1_agreement, top1_correct
 from understudy.models.look import in_mode, logits_of
+from understudy.models.saved import read_tensors
 from understudy.objectives.divergences import cross_entropy, kl, total_variation
 
 ROWS = 500  # examples at a time; part of what the last bits depend on
@@ -86,12 +87,5 @@ def save_answers(path: Path, found: Mapping[str, Tensor]) -> None:
 
 
 def read_answers(path: Path) -> dict[str, Tensor]:
-    """Read what `save_answers` wrote.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+    """Read what `save_answers` wrote. Raises InputError if the file is missing or damaged."""
+    return read_tensors(path)

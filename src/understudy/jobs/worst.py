@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from understudy.auditing.record import AuditRecord
-from understudy.errors import InputError
 from understudy.fidelity.emplb import Pair
+from understudy.models.saved import read_tensors
 from understudy.report.page import WorstCase
 
 WORST = (
@@ -61,15 +60,8 @@ def save_worst(path: Path, found: dict[str, Tensor]) -> None:
 
 
 def read_worst(path: Path) -> dict[str, Tensor]:
-    """Read what `save_worst` wrote.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+    """Read what `save_worst` wrote. Raises InputError if the file is missing or damaged."""
+    return read_tensors(path)
 
 
 def worst_cases(

@@ -110,6 +110,18 @@ def load_state(module: nn.Module, path: str | Path) -> None:
     body_of(module).load_state_dict(found, strict=False)  # names are checked above, tied ones may be absent
 
 
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, by name.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+
+
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Write a whole file or nothing: a temporary file in the same folder, synced, then renamed into place.
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from understudy.errors import InputError
-from understudy.models.look import frozen
-from understudy.models.taps import first_tensor
+from understudy.models.taps import watch
 
 _STAGE = re.compile(r"stage[1-9]\d*")
 _POOLS = (
@@ -70,22 +67,12 @@ def _run(model: nn.Module, probe: Tensor) -> list[_Ran]:
     """Every part that gives one row an example, in the order in which they ended; one that ran twice at its last."""
     found: dict[str, _Ran] = {}
 
-    def note(name: str) -> Any:
-        def hook(part: nn.Module, _inputs: Any, output: Any) -> None:
-            tensor = first_tensor(output)
-            found.pop(name, None)
-            if tensor is not None and tensor.is_floating_point() and tensor.shape[:1] == probe.shape[:1]:
-                found[name] = _Ran(name, part, tuple(tensor.shape))
+    def note(name: str, part: nn.Module, tensor: Tensor | None) -> None:
+        found.pop(name, None)
+        if tensor is not None and tensor.is_floating_point() and tensor.shape[:1] == probe.shape[:1]:
+            found[name] = _Ran(name, part, tuple(tensor.shape))
 
-        return hook
-
-    handles = [part.register_forward_hook(note(name)) for name, part in model.named_modules() if name]
-    try:
-        with frozen(model), torch.no_grad():
-            model(probe)
-    finally:
-        for handle in handles:
-            handle.remove()
+    watch(model, probe, note)
     return list(found.values())
 
 

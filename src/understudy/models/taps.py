@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from types import TracebackType
@@ -60,22 +60,30 @@ def shapes_of(model: nn.Module, probe: Tensor | None) -> dict[str, tuple[int, ..
     if probe is None:
         return shapes
 
-    def note(name: str) -> Any:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            tensor = first_tensor(output)
-            if tensor is not None:
-                shapes[name] = tuple(tensor.shape)
+    def note(name: str, _part: nn.Module, tensor: Tensor | None) -> None:
+        if tensor is not None:
+            shapes[name] = tuple(tensor.shape)
 
-        return hook
+    watch(model, probe, note)
+    return shapes
 
-    handles = [part.register_forward_hook(note(name)) for name, part in model.named_modules() if name]
+
+def watch(model: nn.Module, probe: Tensor, note: Callable[[str, nn.Module, Tensor | None], None]) -> None:
+    """One pass of `probe` (B, ...), in which every part that ends is noted: its name, itself, its first tensor.
+
+    The model runs in eval mode and without gradients, and is left as it was.
+    """
+
+    def hook(name: str) -> Any:
+        return lambda part, _inputs, output: note(name, part, first_tensor(output))
+
+    handles = [part.register_forward_hook(hook(name)) for name, part in model.named_modules() if name]
     try:
         with frozen(model), torch.no_grad():
             model(probe)
     finally:
         for handle in handles:
             handle.remove()
-    return shapes
 
 
 class Tapped(nn.Module):
