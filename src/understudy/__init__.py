@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Audit,
         Comparison,
         ExportedQuery,
+        FidelityReport,
         Run,
         Smoothing,
         audit,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         experiment,
         export_query,
         load,
+        measure_fidelity,
         smooth,
         train,
     )
@@ -42,8 +44,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "understudy.api": (
-        "Audit", "Comparison", "ExportedQuery", "Run", "Smoothing", "audit", "certify", "compare", "distill",
-        "experiment", "export_query", "load", "smooth", "train",
+        "Audit", "Comparison", "ExportedQuery", "FidelityReport", "Run", "Smoothing", "audit", "certify", "compare",
+        "distill", "experiment", "export_query", "load", "measure_fidelity", "smooth", "train",
     ),
     "understudy.attacks": ("Ascent", "Ball"),
     "understudy.data": ("Batch", "DataSet", "load_data"),
@@ -57,9 +59,10 @@ _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "AdversarialMethod", "Ascent", "Attacked", "Audit", "Augmented", "Ball", "Batch", "Comparison", "CrossEntropy",
-    "DataSet", "ExportedQuery", "GateFailed", "InputError", "Method", "Needs", "Objective", "Outputs", "Partner",
-    "Run", "Smoothing", "SoftTargets", "SoundnessError", "Source", "Turn", "UnderstudyError", "__version__", "audit",
-    "certify", "compare", "distill", "experiment", "export_query", "load", "load_data", "smooth", "testing", "train",
+    "DataSet", "ExportedQuery", "FidelityReport", "GateFailed", "InputError", "Method", "Needs", "Objective",
+    "Outputs", "Partner", "Run", "Smoothing", "SoftTargets", "SoundnessError", "Source", "Turn", "UnderstudyError",
+    "__version__", "audit", "certify", "compare", "distill", "experiment", "export_query", "load", "load_data",
+    "measure_fidelity", "smooth", "testing", "train",
 ]  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from understudy.jobs.audit_job import Audit, run_audit
 from understudy.jobs.comparison_job import Comparison, run_comparison
 from understudy.jobs.comparison_methods import expanded
 from understudy.jobs.defaults import default_grid, default_radius
+from understudy.jobs.fidelity_job import FidelityReport, measure_fidelity
 from understudy.jobs.opening import as_found, open_data, open_first, open_for
 from understudy.jobs.query_job import ExportedQuery, export_query
 from understudy.jobs.recipe_job import run_distillation
@@ -35,8 +36,8 @@ ROBUST = {"none": "ce", "pgd": "at", "trades": "trades"}
 Model = str | Path | nn.Module | LoadedModel
 
 __all__ = [
-    "Audit", "Comparison", "ExportedQuery", "Run", "Smoothing", "audit", "certify", "compare", "distill",
-    "experiment", "export_query", "load", "smooth", "train",
+    "Audit", "Comparison", "ExportedQuery", "FidelityReport", "Run", "Smoothing", "audit", "certify", "compare",
+    "distill", "experiment", "export_query", "load", "measure_fidelity", "smooth", "train",
 ]  # fmt: skip
 
 
@@ -191,6 +192,7 @@ def audit(
     data_root: str | Path | None = None,
     device: str = "auto",
     quiet: bool = True,
+    copied: bool = True,
 ) -> Audit:
     """Measure, attack and bound how far teacher and student differ around the points of a data set.
 
@@ -207,6 +209,7 @@ def audit(
         fail_above: a gate: raise GateFailed if any upper bound lies above this difference in confidence.
         valid_range: of a user's own tensors; None leaves them unbounded.
         out: folder for audit.json, witnesses.safetensors and report.html.
+        copied: also measure what the student copied: answers, where both look, layers, on at most 500 examples.
 
     Raises:
         InputError: something cannot be used; nothing has been written then.
@@ -231,7 +234,15 @@ def audit(
         if eps is None and not measurable(one, other, settings)[1]:
             settings = replace(settings, eps=default_grid(found.name))
         return run_audit(
-            one, other, found, settings, out=out, fail_above=fail_above, device=device, quiet=quiet
+            one,
+            other,
+            found,
+            settings,
+            out=out,
+            fail_above=fail_above,
+            device=device,
+            quiet=quiet,
+            copied=copied,
         )
 
 

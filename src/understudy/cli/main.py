@@ -20,6 +20,7 @@ from understudy.cli.distill import distill
 from understudy.cli.experiment import experiment
 from understudy.cli.export import export
 from understudy.cli.export_query import export_query
+from understudy.cli.fidelity import fidelity
 from understudy.cli.methods import methods
 from understudy.cli.report import report
 from understudy.cli.smooth import smooth
@@ -42,6 +43,7 @@ for command in (
     train,
     distill,
     audit,
+    fidelity,
     compare,
     methods,
     report,

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from understudy.errors import InputError
 from understudy.experiments.findings import Finding, sentence_on
@@ -15,6 +15,9 @@ from understudy.experiments.rows import Row, Rows
 from understudy.fidelity.intervals import mean_over_seeds
 from understudy.jobs.progress import Progress
 from understudy.training.folder import write_json
+
+if TYPE_CHECKING:
+    from understudy.report.markup import Markup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +73,7 @@ class Result:
         name, claim, paper: what was run.
         seeds: those that were asked for.
         rows: what was measured, one a setting and seed: setting, seed, seconds, and the metrics.
-        summary: one a setting and metric.
+        summary: one a setting and metric that was measured in it.
         findings: one a part of the claim, with its interval and verdict.
         sentence: whether the claim appeared at this scale.
         folder: where rows.jsonl, result.json and report.html lie.
@@ -92,7 +95,7 @@ P = TypeVar("P")
 
 
 class Experiment(ABC, Generic[S, P]):
-    """A paper's claim at small scale. A subclass states the class variables and the four methods below.
+    """A paper's claim at small scale. A subclass states the class variables and the four abstract methods below.
 
     Args:
         scale: sizes of one's own, in place of the quick and the full ones.
@@ -122,12 +125,18 @@ class Experiment(ABC, Generic[S, P]):
         """What all settings of a seed share: data, teachers. The same for the same arguments."""
 
     @abstractmethod
-    def measure(self, scale: S, setting: Setting, seed: int, ready: P) -> Mapping[str, float]:
-        """Train what the setting says; every metric of `metrics`."""
+    def measure(
+        self, scale: S, setting: Setting, seed: int, ready: P
+    ) -> Mapping[str, float | Sequence[float]]:
+        """Train what the setting says; the metrics that it has, and lists of numbers that `sections` draws."""
 
     @abstractmethod
     def judge(self, scale: S, values: Mapping[tuple[str, str], Sequence[float]]) -> Sequence[Finding]:
         """The parts of the claim, from the values (one a seed, in one order) of each (setting, metric)."""
+
+    def sections(self, scale: S, settings: Sequence[Setting], result: Result) -> Sequence[Markup]:
+        """Sections of its own, after the figures that every page has."""
+        return ()
 
     def run(
         self,
@@ -181,6 +190,7 @@ class Experiment(ABC, Generic[S, P]):
             (one.name, metric): [float(kept.found[one.name, seed][metric]) for seed in seeds]
             for one in settings
             for metric in self.metrics
+            if all(metric in kept.found[one.name, seed] for seed in seeds)
         }
         summary = [
             Summary(name, metric, *mean_over_seeds(found), tuple(zip(seeds, found, strict=True)))

@@ -23,7 +23,12 @@ def write_page(
 ) -> None:
     """Write the page of a finished experiment to `path`; InputError if it cannot be written."""
     header = join(brand("experiment"), el("h1", result.claim), el("p", result.sentence, class_="asked"))
-    sections = [_claim(of, result), _figures(of, settings, result), _numbers(of, settings, result)]
+    sections = [
+        _claim(of, result),
+        _figures(of, settings, result),
+        *of.sections(scale, settings, result),
+        _numbers(of, settings, result),
+    ]
     sections.append(
         section(
             "How it was run",
@@ -65,6 +70,7 @@ def _figures(of: Experiment[Any, Any], settings: Sequence[Setting], result: Resu
         entries = [
             _entry(one.axes[axis], "si" if one is settings[0] else slot(0), 0, found[one.name, of.drawn])
             for one in there
+            if (one.name, of.drawn) in found
         ]
         entries += [
             _entry(label, "st", 1, found[settings[0].name, metric]) for metric, label in of.beside.items()
@@ -96,7 +102,10 @@ def _numbers(of: Experiment[Any, Any], settings: Sequence[Setting], result: Resu
     for setting in settings:
         cells: list[str] = [el("th", setting.name, scope="row")]
         for name, metric in of.metrics.items():
-            one = found[setting.name, name]
+            one = found.get((setting.name, name))
+            if one is None:  # a metric that this setting does not have
+                cells.append(cell("–"))
+                continue
             mean = percent(one.mean) if metric.share else number(one.mean)
             cells.append(cell(mean.replace("-", "−"), interval((one.low, one.high), metric.share)))
         rows.append(cells)
