@@ -10,119 +10,24 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from understudy.data.batch import CLEAN, Batch
+from understudy.data.batch import Batch
 from understudy.errors import InputError
 from understudy.models.outputs import Outputs
+from understudy.objectives.needs import EMBEDDING, MAP, Needs
 from understudy.objectives.partner import Partner
 from understudy.sources.base import AsIs, Source
 from understudy.teachers.encoding import Dense, Encoding
 
+__all__ = ["EMBEDDING", "MAP", "Needs", "Objective", "Sum", "ZeroWhen", "describe"]
+
 ZeroWhen = Literal[
     "equal", "equal views", "right label", "right label, turned", "least", "elsewhere", "teacher's", "game"
 ]
-EMBEDDING = "embedding"  # the feature that every classifier has: what enters its last linear layer
-MAP = "map"  # the feature that every convolutional network has: the output of its last convolution
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What an objective looks at.
-
-    Attributes:
-        student, teacher: names of the views each model must answer; an empty `teacher` needs no teacher.
-        labels: whether true labels are needed.
-        features: names of the taps it reads; "embedding" is what enters the last linear layer, unless the taps
-            name another place.
-        whole_batch: whether its values relate examples to one another (micro-batches would change it).
-        memory: whether it reads `batch.past`, what its `remember` noted when an example was last seen.
-        auxiliary: whether it reads `batch.auxiliary`, the networks that its `build` gave.
-        places: feature -> (teacher's layer, student's layer), where the taps given do not name it.
-        multi_label: whether the labels are several an example, (B, C) of 0 and 1; others are refused then.
-        unlabelled: whether examples without a label (-1) are welcome; they are refused otherwise.
-        validation: share of the training data, in [0, 1), that is kept apart and shown as `batch.parts["validation"]`.
-        teacher_grad: whether the teacher's answers keep their graph, down to its inputs and features.
-        heads: names of the heads it reads of the teacher, such as a team's members; ("*",) reads however many.
-        edges: whether it reads `batch.edges`: its data must be a graph.
-        graph_labels: whether labels may be missing in a graph, as where `label_loss` alone reads them.
-        own_heads: names of the heads it reads of the student.
-        trains_teacher: whether a copy of the teacher learns along: its answers keep their graph, in train mode.
-        vectors: whether the models answer with vectors (an embedding, an image): no class is meant, no label read.
-        tokens: whether it reads language models, logits (B, L, V) and `batch.masks`: its data must be text.
-        settled: whether it reads in `batch.notes` what its `settle` made of both models' answers, as constants.
-        ahead: those of its student's views that the student answers one step ahead, at its weights less the gradient
-            of what the objective's `ahead` gives; gradients reach the student through that step.
-        first_order: whether that step is a constant there, and no gradient flows through its gradient.
-        timed: whether their inputs are points with a time, as `data.noise.pack` packs them.
-        stages: how many of the student's stages it reads at most, as its features "stage1", "stage2", ...: found in
-            the student, or named by taps. The teacher is not tapped for them.
-    """
-
-    student: tuple[str, ...] = (CLEAN,)
-    teacher: tuple[str, ...] = (CLEAN,)
-    labels: bool = False
-    features: tuple[str, ...] = ()
-    whole_batch: bool = False
-    memory: bool = False
-    auxiliary: bool = False
-    places: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    multi_label: bool = False
-    unlabelled: bool = False
-    validation: float = 0.0
-    teacher_grad: bool = False
-    heads: tuple[str, ...] = ()
-    edges: bool = False
-    graph_labels: bool = False
-    own_heads: tuple[str, ...] = ()
-    trains_teacher: bool = False
-    vectors: bool = False
-    timed: bool = False
-    tokens: bool = False
-    settled: bool = False
-    ahead: tuple[str, ...] = ()
-    first_order: bool = False
-    stages: int = 0
-
-    def __or__(self, other: Needs) -> Needs:
-        def union(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
-            return tuple(dict.fromkeys((*a, *b)))
-
-        return Needs(
-            student=union(self.student, other.student),
-            teacher=union(self.teacher, other.teacher),
-            labels=self.labels or other.labels,
-            features=union(self.features, other.features),
-            whole_batch=self.whole_batch or other.whole_batch,
-            memory=self.memory or other.memory,
-            auxiliary=self.auxiliary or other.auxiliary,
-            places={**other.places, **self.places},
-            multi_label=self.multi_label or other.multi_label,
-            unlabelled=_welcome("unlabelled", self, other),
-            validation=max(self.validation, other.validation),
-            teacher_grad=self.teacher_grad or other.teacher_grad,
-            heads=union(self.heads, other.heads),
-            edges=self.edges or other.edges,
-            graph_labels=_welcome("graph_labels", self, other),
-            own_heads=union(self.own_heads, other.own_heads),
-            trains_teacher=self.trains_teacher or other.trains_teacher,
-            vectors=self.vectors or other.vectors,
-            timed=self.timed or other.timed,
-            stages=max(self.stages, other.stages),
-            tokens=self.tokens or other.tokens,
-            settled=self.settled or other.settled,
-            ahead=union(self.ahead, other.ahead),
-            first_order=self.first_order or other.first_order,
-        )
-
-
-def _welcome(field_name: str, one: Needs, other: Needs) -> bool:
-    """A field that lets labels be missing, of two together: stated by each that reads labels, and by one at least."""
-    said = [(bool(getattr(needs, field_name)), needs.labels) for needs in (one, other)]
-    return any(may for may, _ in said) and all(may or not reads for may, reads in said)
 
 
 class Objective(ABC):
