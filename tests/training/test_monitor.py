@@ -15,7 +15,18 @@ def test_accuracy_and_agreement_on_the_first_examples() -> None:
     labels[EXAMPLES:] = 0
     data = DataSet("d", "train", x, labels, 4)
     found = Monitor(nn.Identity(), data, torch.device("cpu"))(nn.Identity())
-    assert found == {"train_accuracy": 0.5, "agreement": 1.0}
+    assert found == {"train_accuracy": 0.5, "agreement": 1.0, "kl": 0.0}
+
+
+def test_the_divergence_from_the_teacher() -> None:
+    x = torch.randn(EXAMPLES + 100, 4)
+    data = DataSet("d", "train", x, None, 4, low=-9.0, high=9.0)
+    student = nn.Linear(4, 4)
+    found = Monitor(nn.Identity(), data, torch.device("cpu"))(student)
+    with torch.no_grad():
+        p, q = (logits[:EXAMPLES].double().log_softmax(1) for logits in (x, student(x)))
+    assert found["kl"] == pytest.approx(float((p.exp() * (p - q)).sum(1).mean()), rel=1e-5)
+    assert set(Monitor(nn.Identity(), data, torch.device("cpu"))(nn.Linear(4, 3))) == {"agreement"}
 
 
 @pytest.mark.parametrize("labelled", [True, False])

@@ -9,17 +9,18 @@ from torch import Tensor, nn
 from understudy.data.batch import CLEAN
 from understudy.data.dataset import DataSet
 from understudy.models.look import answer_of, in_mode, logits_of
+from understudy.objectives.divergences import kl
 from understudy.training.label_metrics import label_metrics
 
 EXAMPLES = 500
 
 
 class Monitor:
-    """Accuracy and (with a teacher) top-1 agreement on the first 500 training examples, in [0, 1].
+    """Accuracy and (with a teacher) top-1 agreement, in [0, 1], and KL, nats, on the first 500 training examples.
 
     Of a graph all nodes are looked at; accuracy is of the examples that bear a label. Where the models answer
     with vectors that mean no class (`vectors`), the distance and the cosine between their answers instead; of text,
-    over the tokens that count. The teacher is asked once: its answers do not change.
+    over the tokens that count, and without the KL. The teacher is asked once: its answers do not change.
     """
 
     def __init__(
@@ -44,12 +45,12 @@ class Monitor:
                 said = [answer_of(module(part)).argmax(-1).cpu() for part in self.inputs.split(20)]
                 return torch.cat(said)[self.mask]
             said = [logits_of(module(part)) for part in self.inputs.split(self.portion)]
-        return torch.cat(
-            [part.cpu() if self.vectors or self.several else part.argmax(1).cpu() for part in said]
-        )
+        return torch.cat([part.cpu() for part in said])
 
     def __call__(self, student: nn.Module) -> dict[str, float]:
-        """What holds of the student now: "train_accuracy" with labels, "agreement" with a teacher.
+        """What holds of the student now: "train_accuracy" with labels, "agreement" and "kl" with a teacher.
+
+        "kl" is the mean KL(teacher || student) at temperature 1; both lie within the first 500 examples.
 
         Of several labels an example what `label_metrics` says. Of vectors: "distance", the mean of |student - teacher|,
         and "cosine", its mean; {} if their lengths differ.
@@ -62,9 +63,21 @@ class Monitor:
             return {"distance": apart.double().mean().item(), "cosine": cosine.double().mean().item()}
         if self.several and self.labels is not None:
             return label_metrics(said, self.labels, self.teacher)
-        known = {"train_accuracy": self.labels, "agreement": self.teacher}
-        return {
-            name: (said == truth)[truth >= 0].double().mean().item()
+        known = {
+            "train_accuracy": self.labels,
+            "agreement": None if self.teacher is None else _top(self.teacher),
+        }
+        answers = _top(said)
+        found = {
+            name: (answers == truth)[truth >= 0].double().mean().item()
             for name, truth in known.items()
             if truth is not None and (truth >= 0).any()
         }
+        if self.teacher is not None and self.teacher.dim() == 2 and self.teacher.shape == said.shape:
+            found["kl"] = kl(self.teacher, said).double().mean().item()
+        return found
+
+
+def _top(said: Tensor) -> Tensor:
+    """The top class of logits (N, C); what is a class already stays."""
+    return said.argmax(1) if said.dim() == 2 else said
