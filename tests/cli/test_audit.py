@@ -91,6 +91,16 @@ def test_certificates_are_counted_and_weighed_at_the_end(
     assert (silent.code, silent.out, silent.err) == (0, "", "")
 
 
+def test_what_was_copied_can_be_left_out(audit: Any, tmp_path: Path) -> None:
+    for more, there in (((), True), (("--no-copied",), False)):
+        out = tmp_path / str(there)
+        assert audit("--certify", "none", *more, "--out", out).code == 0
+        content = json.loads((out / "audit.json").read_text())
+        assert (content["copied"] is not None, content["settings"]["copied"]) == (there, there)
+        if there:
+            assert "neither attention" in content["copied"]["skipped"]["attention"]  # two perceptrons
+
+
 def test_a_terminal_gets_a_line_a_point(
     audit: Any, searching: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,10 +31,10 @@ def test_is_the_calibration_of_divided_logits(size: int) -> None:
     assert [one.temperature for one in found] == list(TEMPERATURES)
     for one in found:
         t, s = teacher / one.temperature, student / one.temperature
-        assert one.teacher_ece == pytest.approx(ece(t, labels), abs=1e-12)
-        assert one.student_ece == pytest.approx(ece(s, labels), abs=1e-12)
-        assert one.teacher_nll == pytest.approx(nll(t, labels), abs=1e-12)
-        assert one.student_nll == pytest.approx(nll(s, labels), abs=1e-12)
+        assert one.ece_teacher == pytest.approx(ece(t, labels), abs=1e-12)
+        assert one.ece_student == pytest.approx(ece(s, labels), abs=1e-12)
+        assert one.nll_teacher == pytest.approx(nll(t, labels), abs=1e-12)
+        assert one.nll_student == pytest.approx(nll(s, labels), abs=1e-12)
         assert one.relative_ece == pytest.approx(relative_ece(t, s), abs=1e-12)
         assert one.kl == pytest.approx(float(kl(t, s).mean()), abs=1e-10)
 
@@ -45,7 +45,7 @@ def test_without_labels() -> None:
     measured.update(teacher, student)
     found = measured.result()
     assert [one.temperature for one in found] == [1.0, 2.0]
-    assert found[0].teacher_ece is found[0].student_nll is None
+    assert found[0].ece_teacher is found[0].nll_student is None
     assert found[0].relative_ece == pytest.approx(relative_ece(teacher, student), abs=1e-12)
 
 
@@ -55,7 +55,7 @@ def test_a_copy_is_calibrated_against_its_teacher_at_every_temperature() -> None
     measured.update(teacher, teacher.clone(), labels)
     for one in measured.result():
         assert (one.relative_ece, one.kl) == (0.0, 0.0)
-        assert one.teacher_ece == one.student_ece
+        assert one.ece_teacher == one.ece_student
 
 
 @pytest.mark.parametrize(

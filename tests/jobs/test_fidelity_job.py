@@ -45,7 +45,7 @@ def test_a_part_is_what_fidelity_says(
         assert part.pair[key].error == pytest.approx(one.error, abs=1e-6), key
     plain = next(one for one in part.temperatures if one.temperature == 1)
     assert data.labels is not None
-    assert plain.student_ece == pytest.approx(ece(both[1], data.labels), abs=1e-5)
+    assert plain.ece_student == pytest.approx(ece(both[1], data.labels), abs=1e-5)
     assert (part.floors, part.excess) == ([], {})
 
 

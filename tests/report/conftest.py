@@ -10,6 +10,16 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from understudy.auditing.copied_record import (
+    AnswersRecord,
+    AttentionRecord,
+    CopiedRecord,
+    LayersRecord,
+    Likeness,
+    LookedAt,
+    MapPairRecord,
+    Mean,
+)
 from understudy.auditing.record import (
     AuditRecord,
     Bin,
@@ -21,6 +31,7 @@ from understudy.auditing.record import (
     RadiusRecord,
     SummaryRecord,
 )
+from understudy.fidelity.tempered import AtTemperature
 from understudy.report.page import WorstCase
 
 RADII = (0.0, 0.025, 0.05, 0.1)
@@ -340,3 +351,60 @@ def worst_maker() -> Callable[..., list[WorstCase]]:
 @pytest.fixture(scope="session")
 def comparison() -> tuple[dict[str, Any], dict[str, list[AuditRecord]], dict[str, list[WorstCase]]]:
     return make_comparison()
+
+
+def make_copied(teachers: int = 1, labels: bool = True) -> tuple[CopiedRecord, dict[str, np.ndarray]]:
+    """What a student copied, and the maps to be shown, made up."""
+    rng = np.random.default_rng(teachers)
+    names = ["teacher"] if teachers == 1 else [f"teacher {i}" for i in range(1, teachers + 1)]
+    wrong = Mean(0.5, 0.2, 0.8, 20) if labels else None
+    answers = AnswersRecord(
+        Mean(0.951, 0.93, 0.97, 450), Mean(0.21, 0.18, 0.24, 450), Mean(0.0832, 0.07, 0.1, 450),
+        Mean(0.123, 0.11, 0.14, 450), Mean(0.95, 0.92, 0.97, 450) if labels else None,
+        Mean(0.9, 0.88, 0.93, 450) if labels else None, Mean(0.98, 0.96, 0.99, 430) if labels else None, wrong,
+        _bins(rng, 0.4, 450), *((_bins(rng, bend, 450) if labels else []) for bend in (0.05, 0.2)),
+        [AtTemperature(t, *([0.1 * t, 0.12 * t, 0.3, 0.4] if labels else [None] * 4), 0.05, 0.1) for t in (0.25, 0.5, 1.0, 2.0)],
+    )  # fmt: skip
+    measures = {
+        "iou@0.4": Likeness(Mean(0.61, 0.58, 0.64, 450), Mean(0.31, 0.28, 0.34, 450), 0),
+        "spearman": Likeness(Mean(0.55, 0.5, 0.6, 440), None, 10),
+        "kl": Likeness(Mean(0.7, 0.6, 0.8, 450), Mean(1.4, 1.3, 1.5, 450), 0),
+    }
+    attention = AttentionRecord(
+        [*names, "student"],
+        [f"Grad-CAM at layer{i}, 4 × 4 places" for i in range(teachers + 1)],
+        [4, 4],
+        [],
+        0.4,
+        450,
+        [MapPairRecord(name, "student", measures) for name in names],
+        [
+            LookedAt(7 * i, i if labels else None, [i] * (teachers + 1), [0.25 * i] * teachers)
+            for i in range(4)
+        ],
+    )
+    layers = [
+        LayersRecord(
+            name,
+            ["body.conv", "body.0", "body.head"],
+            ["relu", "fc"],
+            ["ReLU", "Block", "Linear"],
+            ["ReLU", "Linear"],
+            [[0.934, 0.41], [None, 0.02], [0.3, 0.777]],
+            [[0.01, 0.01], [None, 0.4], [0.01, 0.01]],
+            99,
+            0.043,
+            450,
+        )
+        for name in names
+    ]
+    maps = {
+        "inputs": load_digits().images[:4, None].astype(np.float32) / 16,
+        "maps": rng.random((4, teachers + 1, 4, 4)).astype(np.float32),
+    }
+    return CopiedRecord(3, 450, answers, attention, layers, 0.7), maps
+
+
+@pytest.fixture(scope="session")
+def copied_maker() -> Callable[..., tuple[CopiedRecord, dict[str, np.ndarray]]]:
+    return make_copied

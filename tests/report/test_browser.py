@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,17 @@ def probed(page: Path) -> Path:
     return copy
 
 
-def test_audit_page_in_chromium(record: AuditRecord, worst_maker: Callable[..., Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("teachers", [0, 1, 3])
+def test_audit_page_in_chromium(
+    record: AuditRecord,
+    worst_maker: Callable[..., Any],
+    copied_maker: Callable[..., Any],
+    tmp_path: Path,
+    teachers: int,
+) -> None:
     page = tmp_path / "report.html"
-    write_audit_page(page, record, worst_maker(record, 8))
+    copied, maps = copied_maker(teachers) if teachers else (None, None)
+    write_audit_page(page, replace(record, copied=copied), worst_maker(record, 8), maps)
     messages, document = open_page(page, tmp_path / "one")
     assert messages == []
     assert "</title>" not in document[document.index("<body") :]  # the script ran: titles became labels
@@ -84,7 +93,8 @@ def test_audit_page_in_chromium(record: AuditRecord, worst_maker: Callable[..., 
     assert messages == []
     assert 'data-overflow="0"' in document
     assert 'data-wide=""' in document
-    assert 'data-read="EmpLB, ε' in document
+    assert teachers or 'data-read="EmpLB, ε' in document
+    assert 'data-read=""' not in document
     assert f'data-first="{len(record.points) - 1}"' in document  # sorted by point, descending
 
 

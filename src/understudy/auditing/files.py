@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from understudy.auditing.copied_record import copied_from_json
 from understudy.auditing.examine import Examination
 from understudy.auditing.record import (
     SCHEMA,
@@ -25,6 +26,9 @@ from understudy.auditing.record import (
 )
 from understudy.errors import InputError
 from understudy.fidelity.calibration import Bin
+from understudy.models.saved import read_tensors
+
+MAPS = "maps.safetensors"
 
 
 def to_json(record: AuditRecord) -> dict[str, Any]:
@@ -68,6 +72,7 @@ def from_json(content: dict[str, Any]) -> AuditRecord:
             {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
             for entry in content["summary"]
         ]
+        copied = content.get("copied")
         return AuditRecord(
             teacher=ModelRecord(**content["teacher"]),
             student=ModelRecord(**content["student"]),
@@ -79,6 +84,7 @@ def from_json(content: dict[str, Any]) -> AuditRecord:
             calibration=CalibrationRecord(**calibration),
             environment=content["environment"],
             skipped=dict(content.get("skipped", {})),
+            copied=None if copied is None else copied_from_json(copied),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"this is not an audit.json of schema {SCHEMA}: {error}") from error
@@ -98,6 +104,16 @@ def read_audit(folder: str | Path) -> AuditRecord:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     return from_json(content)
+
+
+def read_maps(folder: str | Path) -> dict[str, Tensor]:
+    """The maps in an audit folder that its page shows, as `copied_maps` gives them; {} if it has none.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = Path(folder) / MAPS
+    return read_tensors(path) if path.exists() else {}
 
 
 def witness_tensor(found: Examination) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from understudy.auditing.copied_record import CopiedRecord
 from understudy.bounds.engine import Status
 from understudy.fidelity.calibration import Bin
 
@@ -143,7 +144,8 @@ class CalibrationRecord:
 class AuditRecord:
     """A whole audit. `settings` are the exact options it ran under; `environment` versions and times.
 
-    `skipped`: what the pair does not allow to be measured -> why.
+    `skipped`: what the pair does not allow to be measured -> why. `copied`: what the student copied, null where it was
+    left out.
     """
 
     teacher: ModelRecord
@@ -157,3 +159,4 @@ class AuditRecord:
     environment: dict[str, Any]
     schema: int = SCHEMA
     skipped: dict[str, str] = field(default_factory=dict)
+    copied: CopiedRecord | None = None

@@ -42,6 +42,13 @@ def audit(
             "--certificates", help="Keep every proof of alpha or exact as a file that can be checked."
         ),
     ] = False,
+    copied: Annotated[
+        bool,
+        typer.Option(
+            "--copied/--no-copied",
+            help="Measure what the student copied: its answers, where both look, their layers.",
+        ),
+    ] = True,
     fail_above: Annotated[
         float | None,
         typer.Option("--fail-above", metavar="DELTA", help="Exit with 1 if any upper bound lies above this."),
@@ -81,6 +88,7 @@ def audit(
             data_root=data_root,
             device=device.value,
             quiet=quiet,
+            copied=copied,
         ).record
     except GateFailed as error:
         from understudy.auditing.files import read_audit

@@ -18,9 +18,9 @@ def report(
     """Print the table of an audit or a comparison, and draw its page again."""
     from rich.console import Console
 
-    from understudy.auditing.files import read_audit
+    from understudy.auditing.files import read_audit, read_maps
     from understudy.jobs.comparison_job import draw_comparison, read_comparison
-    from understudy.jobs.worst import read_worst, worst_cases
+    from understudy.jobs.worst import as_arrays, read_worst, worst_cases
     from understudy.report.page import write_audit_page
     from understudy.report.table import audit_table, compare_table
 
@@ -31,7 +31,7 @@ def report(
     elif (folder / "audit.json").exists():
         record = read_audit(folder)
         worst = worst_cases(record, read_worst(folder / "worst.safetensors"), None)
-        write_audit_page(folder / "report.html", record, worst)
+        write_audit_page(folder / "report.html", record, worst, as_arrays(read_maps(folder)))
         table = audit_table(record)
     else:
         raise InputError(f"{folder} holds neither audit.json nor compare.json")

@@ -111,7 +111,9 @@ def features_of(x: Tensor, whose: str) -> Float[Tensor, "n d"]:
     if not flat.isfinite().all():
         raise InputError(f"features of {whose} must be finite, and there is one that is not")
     centred = flat - flat.mean(0)
-    return torch.zeros_like(flat) if centred.norm() <= _NOTHING * flat.norm() else centred
+    # one number computed in two rows of a batch may differ in its last digit, in the precision of the layer
+    least = max(_NOTHING, 2 * torch.finfo(x.dtype).eps)
+    return torch.zeros_like(flat) if centred.norm() <= least * flat.norm() else centred
 
 
 def centred_gram(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:

@@ -25,16 +25,16 @@ TEMPERATURES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 class AtTemperature:
     """Calibration at one temperature of both models; see `calibration` for each quantity, its bias and its source.
 
-    teacher_ece, student_ece: in [0, 1]; teacher_nll, student_nll: nats; None without labels.
+    ece_teacher, ece_student: in [0, 1]; nll_teacher, nll_student: nats; None without labels.
     relative_ece: of the student's confidence against the teacher's in the same class, in [0, 1].
     kl: mean KL(p_teacher || p_student) at this temperature, nats, without the factor T^2.
     """
 
     temperature: float
-    teacher_ece: float | None
-    student_ece: float | None
-    teacher_nll: float | None
-    student_nll: float | None
+    ece_teacher: float | None
+    ece_student: float | None
+    nll_teacher: float | None
+    nll_student: float | None
     relative_ece: float
     kl: float
 

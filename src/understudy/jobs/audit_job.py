@@ -18,8 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from understudy.auditing.certificates import CertificateFolder
+from understudy.auditing.copied import look_closer
 from understudy.auditing.examine import Examination, examine, unsound
-from understudy.auditing.files import save_cases, to_json, witness_tensor
+from understudy.auditing.files import MAPS, save_cases, to_json, witness_tensor
 from understudy.auditing.nodes import at_nodes
 from understudy.auditing.record import AuditRecord, DataRecord, ModelRecord, SummaryRecord
 from understudy.auditing.rows import point_records
@@ -30,7 +31,7 @@ from understudy.data.dataset import DataSet
 from understudy.errors import GateFailed, InputError, SoundnessError
 from understudy.fidelity.emplb import ROWS, Pair
 from understudy.jobs.progress import Progress, SearchLines
-from understudy.jobs.worst import find_worst, save_worst, worst_cases
+from understudy.jobs.worst import as_arrays, find_worst, save_worst, worst_cases
 from understudy.models.opening import LoadedModel
 from understudy.report.page import write_audit_page
 from understudy.training.folder import nothing_half, prepare_folder, write_json
@@ -100,8 +101,11 @@ def run_audit(
     fail_above: float | None = None,
     device: str = "auto",
     quiet: bool = True,
+    copied: bool = False,
 ) -> Audit:
     """Audit a pair on a data set; with `out`, write audit.json, witnesses.safetensors, report.html, certificates.
+
+    `copied`: also measure what the student copied, and write the maps of where both look (maps.safetensors).
 
     Raises:
         InputError: something cannot be used; nothing has been written then.
@@ -124,9 +128,13 @@ def run_audit(
     settings.check(data)
     with using_threads(threads_for(teacher.module, data.shape, ROWS // 8)):
         if out is None:
-            return _examined(teacher, student, data, settings, skipped, None, fail_above, where, quiet)
+            return _examined(
+                teacher, student, data, settings, skipped, None, fail_above, where, quiet, copied
+            )
         with whole_folder(Path(out)) as partial:
-            done = _examined(teacher, student, data, settings, skipped, partial, fail_above, where, quiet)
+            done = _examined(
+                teacher, student, data, settings, skipped, partial, fail_above, where, quiet, copied
+            )
     done = Audit(done.record, done.witnesses, Path(out))
     judge(done, fail_above)
     return done
@@ -142,12 +150,15 @@ def _examined(
     fail_above: float | None,
     device: torch.device,
     quiet: bool,
+    copied: bool,
 ) -> Audit:
     began = time.perf_counter()
     kept = None
     if folder is not None and settings.certificates:
         kept = CertificateFolder(folder, settings.start, teacher.sha256, student.sha256)
     teacher, student, points_of = at_nodes(teacher, student, data)
+    # before the attacks: what goes wrong here should not cost an hour first
+    closer, maps = look_closer(teacher, student, points_of, settings.start, device) if copied else (None, {})
     searching = settings.certify in PROVING
     with SearchLines(quiet) if searching else Progress("audit", quiet) as shown:
         found = examine(
@@ -172,6 +183,7 @@ def _examined(
             "eps": list(settings.eps),
             "points": len(points),
             "fail_above": fail_above,
+            "copied": copied,
         },
         points=points,
         summary=summarise(found, points),
@@ -185,6 +197,7 @@ def _examined(
             "seconds": round(time.perf_counter() - began, 3),
         },
         skipped=skipped,
+        copied=closer,
     )
     witnesses = witness_tensor(found)
     worst = find_worst(record, found.inputs, witnesses, Pair(teacher.module, student.module))
@@ -192,9 +205,11 @@ def _examined(
         write_json(folder / "audit.json", to_json(record))
         save_file({"witnesses": witnesses}, folder / "witnesses.safetensors")
         save_worst(folder / "worst.safetensors", worst)
+        if maps:
+            save_file(maps, folder / MAPS)
         if cases := unsound(found):
             save_cases(folder, found, cases, settings.start)
-        write_audit_page(folder / "report.html", record, worst_cases(record, worst, None))
+        write_audit_page(folder / "report.html", record, worst_cases(record, worst, None), as_arrays(maps))
     elif cases := unsound(found):
         raise SoundnessError(_contradiction(record, cases))
     audit = Audit(record, witnesses, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -62,6 +63,11 @@ def save_worst(path: Path, found: dict[str, Tensor]) -> None:
 def read_worst(path: Path) -> dict[str, Tensor]:
     """Read what `save_worst` wrote. Raises InputError if the file is missing or damaged."""
     return read_tensors(path)
+
+
+def as_arrays(tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    """The same for the page, which knows no tensors."""
+    return {name: value.numpy() for name, value in tensors.items()}
 
 
 def worst_cases(

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from understudy.auditing.record import AuditRecord, ModelRecord
+from understudy.report.attention_section import attention_section
 from understudy.report.calibration_charts import BinSeries, Histogram, histogram, reliability
+from understudy.report.copied_section import copied_section
 from understudy.report.findings import asked, at_radius, headlines, proved, short_source
 from understudy.report.layout import brand, document, named, panels, section
 from understudy.report.markup import Markup, el, join
 from understudy.report.meeting import meeting_section
 from understudy.report.plot import panel
 from understudy.report.radius_charts import Curve, class_bars, class_counts, over_radius, within_delta
+from understudy.report.representation_section import representation_section
 from understudy.report.tables import cell, pairs, points_table, radius_table, table
 from understudy.report.training_charts import Run, training_panels
 from understudy.report.words import ABSENT, count, norm_name, number, percent, radius
 from understudy.report.worst import WorstCase, gallery, worst_cases
 
 
-def audit_document(record: AuditRecord, worst: Sequence[WorstCase]) -> str:
-    """The whole page as HTML."""
+def audit_document(
+    record: AuditRecord, worst: Sequence[WorstCase], maps: Mapping[str, np.ndarray] | None = None
+) -> str:
+    """The whole page as HTML; `maps` as `write_audit_page` takes them."""
     student, teacher = short_source(record.student.source), short_source(record.teacher.source)
     header = join(
         brand("audit"),
@@ -35,6 +42,7 @@ def audit_document(record: AuditRecord, worst: Sequence[WorstCase]) -> str:
         section(
             "What was proved, and what was not", *(el("p", said, class_="prose") for said in proved(record))
         ),
+        *_copied(record, maps or {}),
         _over_radius(record),
         meeting_section(record),
         _calibration(record),
@@ -50,6 +58,19 @@ _FOOT = (
     "Differences are of softmax confidences, between 0 and 1. EmpLB: the largest difference an attack found. "
     "FaithUB: a proved bound that no input in the ball exceeds. Intervals are at 95%."
 )
+
+
+def _copied(record: AuditRecord, maps: Mapping[str, np.ndarray]) -> list[Markup]:
+    """What the student copied; nothing in an audit that did not know of it."""
+    found = record.copied
+    if found is None:
+        return [copied_section(None)] if "copied" in record.settings else []
+    ends = (record.data.low, record.data.high)
+    return [
+        copied_section(found),
+        attention_section(found, maps, record.data.class_names, ends),
+        representation_section(found),
+    ]
 
 
 def _witnesses(record: AuditRecord, worst: Sequence[WorstCase]) -> Markup:
@@ -196,17 +217,19 @@ def _calibration(record: AuditRecord) -> Markup:
             "the teacher.",
         )
     )
+    elsewhere = record.copied is not None  # then drawn there, of more examples
     title = "Agreement by the teacher’s confidence"
-    parts.append(
-        panel(
-            title,
-            reliability(title, [agree], "teacher’s confidence", "share of points that agree", "share"),
-            "Where the teacher hesitates, is the student’s answer still the same? Larger marks hold "
-            "more points.",
+    if not elsewhere:
+        parts.append(
+            panel(
+                title,
+                reliability(title, [agree], "teacher’s confidence", "share of points that agree", "share"),
+                "Where the teacher hesitates, is the student’s answer still the same? Larger marks hold "
+                "more points.",
+            )
         )
-    )
     title = "Reliability against the labels"
-    if c.ece_student is not None or c.ece_teacher is not None:
+    if not elsewhere and (c.ece_student is not None or c.ece_teacher is not None):
         parts.append(
             panel(
                 title,

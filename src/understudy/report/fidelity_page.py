@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from understudy.auditing.fidelity_record import FidelityPart, FidelityRecord
+from understudy.auditing.fidelity_record import FidelityRecord
 from understudy.fidelity.moments import Estimate
 from understudy.report.fidelity_words import NAMES, SHARES, ends_of, written
 from understudy.report.findings import short_source
 from understudy.report.forest import Entry, forest
 from understudy.report.layout import brand, document, named, panels, save, section
-from understudy.report.marks import dot, end_labels, line
-from understudy.report.markup import Markup, Number, el, join
-from understudy.report.plot import Frame, axes, chart, nice_ticks, panel
+from understudy.report.markup import Markup, el, join
+from understudy.report.plot import panel
 from understudy.report.tables import cell, pairs, table
+from understudy.report.temperature_chart import over_temperature
 from understudy.report.words import count, interval, number, sentence
 from understudy.version import __version__
 
 _DRAWN = ("agreement", "kl", "total_variation", "jensen_shannon")
-_CURVES = {
-    "teacher_ece": ("teacher", "st", 1),
-    "student_ece": ("student", "s0", 0),
-    "relative_ece": ("student to teacher", "s1", 2),
-}
 
 
 def write_fidelity_page(path: Path, record: FidelityRecord) -> None:
@@ -91,43 +85,18 @@ def _entry(label: str, colour: str, shape: int, name: str, one: Estimate) -> Ent
 
 def _temperatures(record: FidelityRecord) -> Markup:
     drawn = [
-        panel(sentence(part.name), _over_temperature(part), f"{count(part.examples, 'input')}: {part.said}.")
+        over_temperature(
+            part.temperatures, sentence(part.name), f"{count(part.examples, 'input')}: {part.said}."
+        )
         for part in record.parts
     ]
     return section(
         "How sure, over temperature",
         panels(*drawn),
-        lead="The expected calibration error of both models, their logits divided by one temperature, and of the "
-        "student’s confidence against its teacher’s. 0 is as sure as it is right, or as its teacher.",
+        lead="The expected calibration error of both models, their logits divided by one temperature; the dotted "
+        "line is the models as they are. Dashed: the student’s confidence against its teacher’s in place of the "
+        "labels.",
     )
-
-
-def _over_temperature(part: FidelityPart) -> Markup:
-    places = [math.log2(one.temperature) for one in part.temperatures]
-    known = {
-        key: [(x, getattr(one, key)) for x, one in zip(places, part.temperatures, strict=True)]
-        for key in _CURVES
-        if getattr(part.temperatures[0], key) is not None
-    }
-    top = max(max(value for points in known.values() for _, value in points) * 1.05, 0.01)
-    frame = Frame((min(places) - 0.1, max(places) + 0.1), (0.0, top), right=122)
-    ticks = [
-        (x, f"{one.temperature:g}")
-        for x, one in zip(places, part.temperatures, strict=True)
-        if float(x).is_integer()
-    ]
-    marks: list[str | None] = [axes(frame, ticks, nice_ticks(0, top, 4), "temperature", "ECE")]
-    labels: list[tuple[Number, str, str]] = []
-    for key, points in known.items():
-        name, colour, shape = _CURVES[key]
-        marks.append(line(frame, points, colour))
-        for (x, value), one in zip(points, part.temperatures, strict=True):
-            read = f"{name}, temperature {one.temperature:g}: {number(value)}"
-            marks.append(dot(frame.x(x), frame.y(value), colour, read, shape, 0.7))
-        labels.append((points[-1][1], name, colour))
-    marks += end_labels(frame, labels)
-    spoken = "; ".join(f"{name} ends at {number(value)}" for value, name, _ in labels)
-    return chart(frame, f"Calibration over temperature, {part.name} data", spoken, *marks)
 
 
 def _information(record: FidelityRecord) -> Markup:

@@ -112,14 +112,14 @@ def _sure(main: FidelityPart) -> str:
     plain = next((one for one in main.temperatures if one.temperature == 1), main.temperatures[0])
     at = "" if plain.temperature == 1 else f" at temperature {plain.temperature:g}"
     said = f"Its confidence differs from its teacher’s by {number(plain.relative_ece)} (relative ECE{at})"
-    if plain.teacher_ece is None or plain.student_ece is None:
+    if plain.ece_teacher is None or plain.ece_student is None:
         return said + "."
     best = [
         min(main.temperatures, key=lambda one, key=key: getattr(one, key)).temperature  # type: ignore[misc]
-        for key in ("teacher_nll", "student_nll")
+        for key in ("nll_teacher", "nll_student")
     ]
     return (
-        f"{said}; the ECE is {number(plain.teacher_ece)} of the teacher and {number(plain.student_ece)} of the "
+        f"{said}; the ECE is {number(plain.ece_teacher)} of the teacher and {number(plain.ece_student)} of the "
         f"student, and of the temperatures tried the likelihood of the labels is best at {best[0]:g} for the teacher, "
         f"{best[1]:g} for the student."
     )

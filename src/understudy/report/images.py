@@ -25,19 +25,24 @@ def is_image(values: Float[np.ndarray, "*shape"]) -> bool:
 
 def picture(values: Float[np.ndarray, "*shape"], low: float, high: float, alt: str) -> Markup:
     """An input in [low, high] as an <img> with its PNG inside. Values: (C, H, W) or (H, W)."""
-    return _img(_pixels(values, low, high), alt, _SIDE)
+    return inline(pixels_of(values, low, high), alt, _SIDE)
 
 
 def thumbnail(values: Float[np.ndarray, "*shape"], low: float, high: float, alt: str) -> Markup:
     """The same as small as the input is; inputs of more than 64 pixels a side lose every second, third, ..."""
-    pixels = _pixels(values, low, high)
-    skip = max(1, -(-max(pixels.shape[:2]) // _THUMB))
-    return _img(np.ascontiguousarray(pixels[::skip, ::skip]), alt, 1)
+    return inline(thinned(pixels_of(values, low, high), _THUMB), alt, 1)
 
 
-def _pixels(
+def thinned(pixels: UInt8[np.ndarray, "h w channels"], side: int) -> UInt8[np.ndarray, "v u channels"]:
+    """Every second, third, ... pixel of an image of more than `side` pixels a side."""
+    skip = max(1, -(-max(pixels.shape[:2]) // side))
+    return np.ascontiguousarray(pixels[::skip, ::skip])
+
+
+def pixels_of(
     values: Float[np.ndarray, "*shape"], low: float, high: float
 ) -> UInt8[np.ndarray, "h w channels"]:
+    """An input in [low, high] as bytes of red, green and blue. Values: (C, H, W) or (H, W)."""
     channels = values[None] if values.ndim == 2 else values
     scaled = np.clip((channels - low) / max(high - low, 1e-12), 0, 1)
     pixels = np.rint(255 * np.moveaxis(scaled, 0, -1)).astype(np.uint8)
@@ -50,13 +55,14 @@ def difference(values: Float[np.ndarray, "*shape"], reach: float, alt: str) -> M
     channels = values[None] if values.ndim == 2 else values
     share = np.clip(channels / max(reach, 1e-12), -1, 1)
     if len(channels) == 3:
-        return _img(np.rint(127.5 + 127.5 * np.moveaxis(share, 0, -1)).astype(np.uint8), alt, _SIDE)
+        return inline(np.rint(127.5 + 127.5 * np.moveaxis(share, 0, -1)).astype(np.uint8), alt, _SIDE)
     towards = np.where(share[0][..., None] < 0, _LESS, _MORE)
     weight = np.rint(255 * np.abs(share[0]))[..., None]
-    return _img(np.concatenate([towards, weight], axis=-1).astype(np.uint8), alt, _SIDE)
+    return inline(np.concatenate([towards, weight], axis=-1).astype(np.uint8), alt, _SIDE)
 
 
-def _img(pixels: UInt8[np.ndarray, "h w channels"], alt: str, side: int) -> Markup:
+def inline(pixels: UInt8[np.ndarray, "h w channels"], alt: str, side: int) -> Markup:
+    """An <img> with its PNG inside, enlarged by a whole factor until it reaches `side` pixels."""
     height, width = pixels.shape[:2]
     factor = max(1, -(-side // max(height, width)))
     image = Image.fromarray(pixels).resize((width * factor, height * factor), Image.Resampling.NEAREST)

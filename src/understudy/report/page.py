@@ -10,6 +10,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from understudy.auditing.record import AuditRecord
 from understudy.errors import InputError
 from understudy.report.audit_page import audit_document
@@ -20,12 +22,18 @@ from understudy.report.worst import WorstCase
 __all__ = ["WorstCase", "write_audit_page", "write_compare_page"]
 
 
-def write_audit_page(path: str | PathLike[str], record: AuditRecord, worst: Sequence[WorstCase]) -> None:
+def write_audit_page(
+    path: str | PathLike[str],
+    record: AuditRecord,
+    worst: Sequence[WorstCase],
+    maps: Mapping[str, np.ndarray] | None = None,
+) -> None:
     """Write the page of one audit to `path`.
 
-    `worst`: the witnesses to show, in the order given. `record.summary` has a row an eps, ascending, and
-    every point has its radii in the same order. Raises InputError if the record holds no point or no radius,
-    if points and summary do not fit, or if the file cannot be written; then nothing is left behind.
+    `worst`: the witnesses to show, in the order given. `maps`: "inputs" (K, c, h, w) and "maps" (K, models, h, w) of
+    the inputs that `record.copied.attention.shown` names; without them these are not drawn. `record.summary` has a row
+    an eps, ascending, and every point has its radii in the same order. Raises InputError if the record holds no point
+    or no radius, if points and summary do not fit, or if the file cannot be written; then nothing is left behind.
     """
     if not record.points or not record.summary:
         raise InputError(
@@ -38,7 +46,7 @@ def write_audit_page(path: str | PathLike[str], record: AuditRecord, worst: Sequ
             raise InputError(
                 f"point {point.index} has radii {[one.eps for one in point.radii]}, the summary has {grid}"
             )
-    save(Path(path), audit_document(record, worst))
+    save(Path(path), audit_document(record, worst, maps or {}))
 
 
 def write_compare_page(
