@@ -66,11 +66,13 @@ def test_api_pages_have_the_public_names(site: Path) -> None:
 def test_the_audit_page_has_every_field(site: Path) -> None:
     from dataclasses import fields
 
-    from understudy.auditing import record
+    from understudy.auditing import copied_record, record
 
     html = (site / "audit.html").read_text(encoding="utf-8")
-    for kind in ("AuditRecord", "ModelRecord", "DataRecord", "PointRecord", "RadiusRecord", "SummaryRecord"):
-        signature = html.partition(f'id="understudy.auditing.record.{kind}"')[2].partition("</pre>")[0]
+    kinds = ("AuditRecord", "ModelRecord", "DataRecord", "PointRecord", "RadiusRecord", "SummaryRecord")
+    copied = ("CopiedRecord", "AnswersRecord", "AttentionRecord", "MapPairRecord", "LookedAt", "LayersRecord")
+    for kind, place in [(k, record) for k in kinds] + [(k, copied_record) for k in copied]:
+        signature = html.partition(f'id="{place.__name__}.{kind}"')[2].partition("</pre>")[0]
         shown = re.sub(r"<[^>]+>", "", signature)
-        for field in fields(getattr(record, kind)):
+        for field in fields(getattr(place, kind)):
             assert re.search(rf"\b{field.name}\s*:", shown), f"{kind}.{field.name}"

@@ -353,6 +353,11 @@ def comparison() -> tuple[dict[str, Any], dict[str, list[AuditRecord]], dict[str
     return make_comparison()
 
 
+def _tempered(t: float, labels: bool) -> AtTemperature:
+    known = (0.1 * t, 0.12 * t, 0.3, 0.4) if labels else (None,) * 4
+    return AtTemperature(t, *known, 0.05, 0.1)
+
+
 def make_copied(teachers: int = 1, labels: bool = True) -> tuple[CopiedRecord, dict[str, np.ndarray]]:
     """What a student copied, and the maps to be shown, made up."""
     rng = np.random.default_rng(teachers)
@@ -363,7 +368,7 @@ def make_copied(teachers: int = 1, labels: bool = True) -> tuple[CopiedRecord, d
         Mean(0.123, 0.11, 0.14, 450), Mean(0.95, 0.92, 0.97, 450) if labels else None,
         Mean(0.9, 0.88, 0.93, 450) if labels else None, Mean(0.98, 0.96, 0.99, 430) if labels else None, wrong,
         _bins(rng, 0.4, 450), *((_bins(rng, bend, 450) if labels else []) for bend in (0.05, 0.2)),
-        [AtTemperature(t, *([0.1 * t, 0.12 * t, 0.3, 0.4] if labels else [None] * 4), 0.05, 0.1) for t in (0.25, 0.5, 1.0, 2.0)],
+        [_tempered(t, labels) for t in (0.25, 0.5, 1.0, 2.0)],
     )  # fmt: skip
     measures = {
         "iou@0.4": Likeness(Mean(0.61, 0.58, 0.64, 450), Mean(0.31, 0.28, 0.34, 450), 0),

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from understudy.experiments.base import Experiment
 
 EXPERIMENTS = {
+    "attention_and_fidelity": "understudy.experiments.attention_and_fidelity:AttentionAndFidelity",
     "does_kd_really_work": "understudy.experiments.does_kd_really_work:DoesKdReallyWork",
+    "generalization_vs_fidelity": "understudy.experiments.generalization_vs_fidelity:GeneralizationVsFidelity",
+    "teacher_hacking": "understudy.experiments.teacher_hacking:TeacherHacking",
+    "understanding_kd": "understudy.experiments.understanding_kd:UnderstandingKd",
+    "residual_demystification": "understudy.experiments.residual_demystification:ResidualDemystification",
+    "faithful_kd": "understudy.experiments.faithful_kd:FaithfulKD",
 }
 
 

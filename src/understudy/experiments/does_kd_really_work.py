@@ -30,7 +30,7 @@ from understudy.data.randomness import Randomness
 from understudy.errors import InputError
 from understudy.experiments.base import Experiment, Metric, Scale, Setting
 from understudy.experiments.findings import Finding, judge
-from understudy.experiments.teacher_line import Shown, ShownSD, start_towards
+from understudy.experiments.parts.teacher_line import Shown, ShownSD, start_towards
 from understudy.fidelity.floor import FidelityBesideFloor
 from understudy.fidelity.streaming import Fidelity
 from understudy.jobs.opening import open_data

@@ -47,7 +47,7 @@ def _claim(of: Experiment[Any, Any], result: Result) -> Markup:
         rows.append(
             [
                 el("th", sentence(one.name), scope="row"),
-                el("td", one.said, class_="value"),
+                el("td", one.said, class_="said"),
                 cell(mean.replace("-", "−"), interval((one.low, one.high), one.share)),
                 el("td", one.verdict),
             ]

@@ -47,6 +47,7 @@ CATALOGUE: dict[str, str] = {
     "tgeo_kd": "understudy.methods.weights.tgeo_kd:TGeoKD",
     "retain_while_acquiring": "understudy.methods.data_free.retain_while_acquiring:RetainWhileAcquiring",
     "ofa_kd": "understudy.methods.logits.ofa_kd:OFAKD",
+    "understanding_kd": "understudy.methods.logits.understanding_kd:TeacherLevels",
     "reinforced_multi_teacher": "understudy.methods.teams.reinforced_multi_teacher:ReinforcedMultiTeacher",
 }
 ALIASES: dict[str, str] = {

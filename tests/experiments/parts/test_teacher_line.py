@@ -9,7 +9,7 @@ from torch import nn
 from understudy.data.batch import Batch
 from understudy.data.randomness import Randomness
 from understudy.errors import InputError
-from understudy.experiments.teacher_line import MixedUp, ShownSD, start_towards
+from understudy.experiments.parts.teacher_line import MixedUp, ShownSD, start_towards
 from understudy.sources import Augmented
 from understudy.sources.base import AsIs, Cast
 from understudy.testing import tiny_conv, tiny_mlp

@@ -1,0 +1,1 @@
+"""What the experiments are made of: their data, their models, their ways of training, their figures."""
