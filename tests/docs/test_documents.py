@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from understudy.cli.main import app
+from understudy.experiments import EXPERIMENTS, experiment_of
 from understudy.methods import CATALOGUE
 from understudy.models.onnx.ops import OPS
 
@@ -89,6 +90,24 @@ def test_the_catalogue_is_what_the_kept_results_give(monkeypatch: pytest.MonkeyP
     catalogue = script(ROOT / "benchmarks" / "catalogue.py")
     text = catalogue.PAGE.read_text(encoding="utf-8")
     assert catalogue.filled(text) == text, "run python benchmarks/catalogue.py"
+
+
+def test_the_chapter_on_fidelity_is_what_the_kept_results_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    laboratory = script(ROOT / "benchmarks" / "laboratory.py")
+    text = laboratory.PAGE.read_text(encoding="utf-8")
+    assert {at["name"] for at in laboratory.PLACE.finditer(text)} == set(EXPERIMENTS)
+    assert laboratory.filled(text) == text, "run python benchmarks/laboratory.py"
+    for name, kind in EXPERIMENTS.items():
+        assert laboratory.load(name)["claim"] == experiment_of(name).claim, kind
+    copies = script(ROOT / "docs" / "images" / "copies.py")
+    drawn = (ROOT / "docs" / "images" / "copies.svg").read_text(encoding="utf-8")
+    assert copies.picture(copies.kept()) == drawn, "run python docs/images/copies.py"
+
+
+def test_every_experiment_has_its_page() -> None:
+    index = (ROOT / "docs" / "experiments" / "index.md").read_text(encoding="utf-8")
+    assert re.findall(r"^- \[[^]]*\]\((\w+)\.md\)$", index, re.MULTILINE) == list(EXPERIMENTS)
 
 
 def test_a_table_that_was_edited_by_hand_is_noticed() -> None:

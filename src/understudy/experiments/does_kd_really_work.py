@@ -30,12 +30,12 @@ from understudy.data.randomness import Randomness
 from understudy.errors import InputError
 from understudy.experiments.base import Experiment, Metric, Scale, Setting
 from understudy.experiments.findings import Finding, judge
+from understudy.experiments.parts.asking import ask
 from understudy.experiments.parts.teacher_line import Shown, ShownSD, start_towards
 from understudy.fidelity.floor import FidelityBesideFloor
 from understudy.fidelity.streaming import Fidelity
 from understudy.jobs.opening import open_data
 from understudy.jobs.training_job import TrainingRequest, new_student, run_training
-from understudy.models.look import logits_of
 from understudy.sources.base import Cast
 
 FULL_AGREEMENT = 0.99  # at or above it a student counts as a copy: the paper's figure for its easy task
@@ -215,10 +215,10 @@ class DoesKdReallyWork(Experiment[Sizes, Ready]):
         student = run_training(request, **ready.where).student
         shown = Fidelity()
         for inputs in _shown(data, method, student, ready.teacher, seed, scale.batch_size):
-            shown.update(_ask(ready.teacher, inputs), _ask(student, inputs))
+            shown.update(ask(ready.teacher, inputs), ask(student, inputs))
         tested = FidelityBesideFloor()
         for batch in in_order(ready.test, 512):
-            one, other, own = (_ask(net, batch.clean) for net in (ready.teacher, ready.other, student))
+            one, other, own = (ask(net, batch.clean) for net in (ready.teacher, ready.other, student))
             tested.update(one, [other], own, batch.labels)
         found, seen = tested.result(), shown.result()
         accuracies = found.pair.teacher_accuracy, found.pair.student_accuracy
@@ -301,10 +301,3 @@ def _shown(
     for step, batch in enumerate(in_order(data, batch_size)):
         random.begin(step)
         yield source.show(batch, cast, random).clean
-
-
-@torch.no_grad()
-def _ask(net: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-    """Logits (B, C) on the CPU."""
-    device = next(net.parameters()).device
-    return logits_of(net(inputs.to(device))).cpu()

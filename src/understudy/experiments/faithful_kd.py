@@ -34,6 +34,7 @@ from understudy.data.loader import in_order
 from understudy.errors import InputError
 from understudy.experiments.base import Experiment, Metric, Result, Setting
 from understudy.experiments.findings import Finding, judge
+from understudy.experiments.parts.asking import ask
 from understudy.experiments.parts.confidence_gaps import Known, accuracy_under_attack, gaps_around
 from understudy.experiments.parts.faithful_kd_settings import (
     METHODS,
@@ -46,7 +47,6 @@ from understudy.fidelity.emplb import GapAttack, Pair
 from understudy.fidelity.streaming import Fidelity
 from understudy.jobs.opening import open_data
 from understudy.jobs.training_job import TrainingRequest, run_training
-from understudy.models.look import logits_of
 
 if TYPE_CHECKING:
     from understudy.report.markup import Markup
@@ -185,7 +185,7 @@ class FaithfulKD(Experiment[Sizes, Ready]):
         near = 1 + scale.radii.index(scale.near)
         fidelity = Fidelity()
         for batch in in_order(ready.test, 512):
-            fidelity.update(_ask(taught.net, batch.clean), _ask(student, batch.clean), batch.labels)
+            fidelity.update(ask(taught.net, batch.clean), ask(student, batch.clean), batch.labels)
         tested = fidelity.result()
         assert tested.student_accuracy is not None
         assert tested.teacher_accuracy is not None
@@ -276,9 +276,3 @@ def _known(
 
 def _means(known: Sequence[Known], end: Literal["lower", "upper"]) -> list[float]:
     return [float(getattr(one, end).mean()) for one in known]
-
-
-@torch.no_grad()
-def _ask(net: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-    """Logits (B, C) on the CPU."""
-    return logits_of(net(inputs.to(next(net.parameters()).device))).cpu()

@@ -22,13 +22,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from understudy.data.dataset import DataSet
 from understudy.errors import InputError
 from understudy.experiments.base import Experiment, Metric, Result, Scale, Setting
 from understudy.experiments.findings import Finding, judge
+from understudy.experiments.parts.asking import ask
 from understudy.experiments.parts.plain_nets import Family, depth_chart, make_net
 from understudy.fidelity.streaming import Fidelity
 from understudy.jobs.opening import open_data
@@ -36,7 +36,6 @@ from understudy.jobs.training_job import TrainingRequest, run_training
 from understudy.methods.logits.label_smoothing import LabelSmoothing
 from understudy.methods.robust.ce import CE
 from understudy.methods.robust.kd import SD
-from understudy.models.look import logits_of
 from understudy.objectives.base import Objective
 from understudy.report.markup import Markup
 
@@ -174,7 +173,7 @@ class ResidualDemystification(Experiment[Sizes, Ready]):
             request = replace(_request(scale, train, net, own), epochs=epochs)
             teachers[name] = run_training(request, **where).student
             accuracies[name] = _accuracy(teachers[name], test)
-        said = (_ask(teachers[TAUGHT], train.inputs(slice(None))) / scale.temperature).softmax(1)
+        said = (ask(teachers[TAUGHT], train.inputs(slice(None))) / scale.temperature).softmax(1)
         doubt = 1 - float(said.gather(1, _labels(train)[:, None]).mean())
         return Ready(train, test, teachers, accuracies, doubt, where)
 
@@ -201,7 +200,7 @@ class ResidualDemystification(Experiment[Sizes, Ready]):
         if teacher is None:
             return found
         held, inputs = Fidelity(), ready.test.inputs(slice(None))
-        held.update(_ask(teacher, inputs), _ask(student, inputs))
+        held.update(ask(teacher, inputs), ask(student, inputs))
         said = held.result()
         more = {
             "teacher_accuracy": ready.accuracies[whose],
@@ -312,11 +311,4 @@ def _labels(data: DataSet) -> Tensor:
 
 
 def _accuracy(net: nn.Module, data: DataSet) -> float:
-    return float((_ask(net, data.inputs(slice(None))).argmax(1) == _labels(data)).double().mean())
-
-
-@torch.no_grad()
-def _ask(net: nn.Module, inputs: Tensor) -> Tensor:
-    """Logits (B, C) on the CPU."""
-    device = next(net.parameters()).device
-    return torch.cat([logits_of(net(part.to(device))).cpu() for part in inputs.split(512)])
+    return float((ask(net, data.inputs(slice(None))).argmax(1) == _labels(data)).double().mean())

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -32,6 +31,7 @@ from understudy.data.loader import in_order
 from understudy.errors import InputError
 from understudy.experiments.base import Experiment, Metric, Result, Scale, Setting
 from understudy.experiments.findings import Finding, judge
+from understudy.experiments.parts.asking import ask
 from understudy.experiments.parts.teacher_levels import (
     ALL,
     BOTH,
@@ -56,7 +56,6 @@ from understudy.fidelity.streaming import Fidelity
 from understudy.jobs.opening import open_data
 from understudy.jobs.training_job import TrainingRequest, run_training
 from understudy.methods.logits.understanding_kd import TeacherLevels, head_weights
-from understudy.models.look import logits_of
 from understudy.report.markup import Markup
 
 TEACHER, LABELS = 10_007, 30_011  # added to the seed: first weights and wrong labels are of different draws
@@ -208,7 +207,7 @@ class UnderstandingKd(Experiment[Sizes, Ready]):
         student = run_training(request, **ready.where).student
         tested, labels = Fidelity(), data.labels
         for batch in in_order(ready.test, 512):
-            tested.update(_ask(ready.teacher, batch.clean), _ask(student, batch.clean), batch.labels)
+            tested.update(ask(ready.teacher, batch.clean), ask(student, batch.clean), batch.labels)
         said = tested.result()
         if said.teacher_accuracy is None or said.student_accuracy is None or labels is None:
             raise InputError(f"{scale.data} has no labels to learn from and to test against")
@@ -222,7 +221,7 @@ class UnderstandingKd(Experiment[Sizes, Ready]):
             "cosines": cosines(own)[classes][:, classes].flatten().tolist(),
         }
         inputs = data.inputs(slice(None))
-        weighed = rescaling(_ask(ready.teacher, inputs), _ask(student, inputs), labels, mixing=scale.share)
+        weighed = rescaling(ask(ready.teacher, inputs), ask(student, inputs), labels, mixing=scale.share)
         if setting.learned in WEIGHED:
             found["pull"] = float(weighed.omega[~ready.changed].median())
             if setting.wrong:
@@ -308,10 +307,3 @@ def _grouped(scale: Sizes, classes: int) -> list[int]:
     """Classes, those of a group together."""
     named = [one for group in scale.groups.values() for one in group]
     return [*named, *(one for one in range(classes) if one not in named)]
-
-
-@torch.no_grad()
-def _ask(net: nn.Module, inputs: Tensor) -> Tensor:
-    """Logits (B, C) on the CPU."""
-    device = next(net.parameters()).device
-    return logits_of(net(inputs.to(device))).cpu()
