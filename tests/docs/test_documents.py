@@ -103,6 +103,11 @@ def test_the_chapter_on_fidelity_is_what_the_kept_results_give(monkeypatch: pyte
     copies = script(ROOT / "docs" / "images" / "copies.py")
     drawn = (ROOT / "docs" / "images" / "copies.svg").read_text(encoding="utf-8")
     assert copies.picture(copies.kept()) == drawn, "run python docs/images/copies.py"
+    pictures = script(ROOT / "docs" / "images" / "laboratory.py")
+    for name in pictures.PICTURES:
+        drawn = (ROOT / "docs" / "images" / f"{name}.svg").read_text(encoding="utf-8")
+        assert pictures.picture(name, pictures.load(name)) == drawn, "run python docs/images/laboratory.py"
+        assert f"](images/{name}.svg)" in text
 
 
 def test_every_experiment_has_its_page() -> None:
