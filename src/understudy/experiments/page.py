@@ -22,7 +22,11 @@ def write_page(
     path: Path, of: Experiment[Any, Any], scale: Scale, settings: Sequence[Setting], result: Result
 ) -> None:
     """Write the page of a finished experiment to `path`; InputError if it cannot be written."""
-    header = join(brand("experiment"), el("h1", result.claim), el("p", result.sentence, class_="asked"))
+    header = join(
+        brand(f"experiment: a claim of {result.paper}"),
+        el("h1", f"“{result.claim}”"),
+        el("p", result.sentence, class_="asked"),
+    )
     sections = [
         _claim(of, result),
         _figures(of, settings, result),
