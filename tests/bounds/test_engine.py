@@ -39,7 +39,7 @@ def pair() -> PairBounds:
     return PairBounds(linear(EYE), linear(TWICE), (2,))
 
 
-def test_the_sheets_two_class_example(pair: PairBounds) -> None:
+def test_the_worked_two_class_example(pair: PairBounds) -> None:
     """UB1 .189974, UB2 at most .099668, D .091287: the smallest of the three is between D and UB2."""
     (found,) = pair.bound(POINTS[:1], Ball(0.1))
     assert 0.091287 <= found.upper <= 0.099668

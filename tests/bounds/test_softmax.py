@@ -1,4 +1,4 @@
-"""UB1 and UB2: the sheet's worked numbers, random instances against the truth, wide and saturated boxes."""
+"""UB1 and UB2: worked numbers, random instances against the truth, wide and saturated boxes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
-def test_worked_numbers_of_the_sheet() -> None:
+def test_worked_numbers() -> None:
     """Two classes, x = (.6, .4), eps .1, teacher's logits x, student's 2 x."""
     margins = torch.tensor([[[0.0, 0.4], [0.0, 0.0]]], dtype=torch.float64)  # z_0 - z_1 in [0, .4]
     teacher, student = log_odds(margins), log_odds(2 * margins)

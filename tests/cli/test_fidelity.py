@@ -37,6 +37,7 @@ def test_what_is_refused(cli: Cli, teacher: Path, student: Path, tmp_path: Path)
         (("--on", "test,elsewhere"), "kind of data 'elsewhere'"),
         (("--examples", -1), "examples must be 1 or more"),
         (("--noise", -1), "the noise"),
+        (("--pixels", 8), "pixels must be below the image's sides"),
     ]:
         done = cli(*given(teacher, student, *more, "--out", out))
         assert done.code == 2, (more, done)

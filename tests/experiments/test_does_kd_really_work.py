@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import jaxtyping
 import pytest
 
 from understudy.errors import InputError
@@ -119,16 +121,31 @@ def test_the_rule(smallest: Sizes) -> None:
     assert verdicts(smallest, swapped)[4:] == ["cannot be told", "did not appear"]
 
 
+def test_seeds_that_are_no_whole_numbers(tmp_path: Path, smallest: Sizes) -> None:
+    jaxtyping.config.update("jaxtyping_disable", True)  # as users run it
+    try:
+        wrong: list[Any] = [[0.5], "01", [None]]
+        for seeds in wrong:
+            with pytest.raises(InputError, match="seeds must be different whole numbers"):
+                DoesKdReallyWork(smallest).run(tmp_path / "a", seeds=seeds)
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+    assert not (tmp_path / "a").exists()
+
+
 def test_what_is_refused(tmp_path: Path, smallest: Sizes) -> None:
     for seeds in ([], [1, 1], [-1]):
-        with pytest.raises(InputError, match="seeds must be different"):
+        with pytest.raises(InputError, match="seeds must be different whole numbers"):
             DoesKdReallyWork(smallest).run(tmp_path / "a", seeds=seeds)
     assert not (tmp_path / "a").exists()
     with pytest.raises(InputError, match="found twice: shift"):
         DoesKdReallyWork(replace(smallest, augmentations=("shift", "shift"))).run(tmp_path / "a")
     assert not (tmp_path / "a").exists()
-    with pytest.raises(InputError, match="lambda between 0 and 1"):
-        Sizes(starts=(0.0, 1.0))
+    for starts in ((0.0, 1.0), (0.0,), (0.1, 1.5)):
+        with pytest.raises(InputError, match="starts must lie from 0 to below 1"):
+            Sizes(starts=starts)
+    with pytest.raises(InputError, match="lengths must be 1 epoch"):
+        Sizes(lengths=(-3,))
     with pytest.raises(InputError, match="above the teacher's 300"):
         Sizes(examples=(100,))
     with pytest.raises(InputError, match="has 1347 examples, asked for 5000"):

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from understudy.errors import InputError
-from understudy.experiments.findings import Finding, judge, sentence_on
+from understudy.experiments.findings import OPEN, REFUTED, Finding, judge, sentence_on, untold
 
 
 def finding(name: str, verdict: str) -> Finding:
@@ -48,3 +48,9 @@ def test_one_sentence_on_all_parts(verdicts: tuple[str, str], said: str) -> None
 def test_a_claim_without_a_part() -> None:
     with pytest.raises(InputError, match="one part at least"):
         sentence_on([], 3)
+
+
+def test_a_part_that_never_came_up_is_not_told() -> None:
+    found = untold("a", "b", [0.0, 0.0, 0.0], share=False)
+    assert (found.mean, found.low, found.high, found.verdict, found.share) == (0.0, None, None, OPEN, False)
+    assert judge("a", "b", [0.0, 0.0, 0.0]).verdict == REFUTED

@@ -132,6 +132,8 @@ def test_the_rule(least: Sizes) -> None:
         for metric in ("agreement", "bleu"):
             tied[name, metric] = tied[name, "accuracy"]
     assert [verdicts(least, tied)[name] for name in copies] == ["did not appear"] * 2
+    alike = {key: [0.5] * 3 if key[1] == "accuracy" else value for key, value in made_up().items()}
+    assert [verdicts(least, alike)[name] for name in copies] == ["cannot be told"] * 2
     no_gain = made_up(SFT=[0.9, 0.91, 0.9])
     assert verdicts(least, no_gain)["distillation helps the smallest"] == "did not appear"
     apart = made_up(GKD=[0.3, 0.31, 0.3])

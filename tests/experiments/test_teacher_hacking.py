@@ -98,6 +98,8 @@ def test_the_rule() -> None:
     assert verdicts(made_up(rise=[0.005, 0.004, 0.0]))[0] == "did not appear"
     overfitted = made_up(proxy=[0.4, 0.41, 0.4])  # the proxy turns too: that is no hacking
     assert verdicts(overfitted)[:2] == ["appeared", "did not appear"]
+    never = made_up(rise=[0.02, 0.0, 0.03])  # in one seed golden was lowest at the end: then is now
+    assert verdicts(never)[1] == "cannot be told"
     noisy = {**made_up(), ("online, teacher", "rise"): [0.0, 0.03, 0.0]}
     assert verdicts(noisy)[2] == "cannot be told"
     same = made_up(golden=[0.5, 0.51, 0.5])

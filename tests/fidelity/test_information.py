@@ -147,6 +147,8 @@ def test_bad_input() -> None:
         (lambda: seen.merge(PredictionInformation(6, bins=4)), "different numbers of bins"),
         (lambda: PredictionInformation(6, bins=1), "2 bins at least, found 1"),
         (lambda: PredictionInformation(6).answers(), "one pair at least"),
+        (lambda: PredictionInformation(None).answers(), "were not kept"),
+        (lambda: seen.merge(PredictionInformation(None)), "keeps the answers"),
         (lambda: JointCounts(10**5, 10**5), "found 100000 rows and 100000 columns"),
         (
             lambda: JointCounts(2, 2).update(torch.tensor([0, 2]), torch.tensor([0, 1])),

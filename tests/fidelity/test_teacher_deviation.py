@@ -1,4 +1,4 @@
-"""T.stddev: the sheet's number, what does not change it, and how it falls with the size of the parts."""
+"""T.stddev: the worked number, what does not change it, and how it falls with the size of the parts."""
 
 from __future__ import annotations
 

@@ -82,6 +82,14 @@ def test_guests_leave_as_they_came(use: Callable[..., None]) -> None:
     assert [part.training for m in (one, other) for part in m.modules()] == modes
 
 
+def test_what_is_open_already_is_a_guest_too() -> None:
+    opened = us.load(net())
+    opened.module.train()
+    with as_found(opened, "digits"):
+        opened.module.eval()
+    assert all(part.training for part in opened.module.modules())
+
+
 def test_a_guest_without_parameters(tmp_path: Path) -> None:
     model: Any = nn.Flatten().train()
     with as_found(model):

@@ -27,7 +27,7 @@ def test_the_shorter_names() -> None:
     assert set(ALIASES.values()) <= set(CATALOGUE)
 
 
-def test_the_sheets_defaults() -> None:
+def test_the_papers_defaults() -> None:
     ard, rslad, iad, adaad, fd = map(make_method, ("ard", "rslad", "iad", "adaad", "fd"))
     assert (ard.temperature, ard.alpha, ard.steps, ard.start, ard.eps) == (30.0, 1.0, 10, "uniform", None)
     assert (rslad.alpha, rslad.start) == (pytest.approx(5 / 6), "normal")

@@ -1,4 +1,4 @@
-"""FitNets: its sheet's numbers, what each stage trains and leaves, the regressor's shapes."""
+"""FitNets: its worked numbers, what each stage trains and leaves, the regressor's shapes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def fitted(
     return launch(settings, fit, task)[0]
 
 
-def test_the_sheets_numbers() -> None:
+def test_the_worked_numbers() -> None:
     hint, guided = torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([[0.5, -1.0]])
     regressor = hint_regressor(guided, hint, "relu", 0.05)
     with torch.no_grad():

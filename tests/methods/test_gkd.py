@@ -1,4 +1,4 @@
-"""GKD: the sheet's numbers, its limits, and what on-policy training is."""
+"""GKD: worked numbers, its limits, and what on-policy training is."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def rows(seed: int, count: int = 6) -> Tensor:
     ("beta", "expected"),
     [(0.0, 0.270525), (1.0, 0.266542), (0.1, 0.024101), (0.5, 0.065599), (0.9, 0.023823)],
 )
-def test_the_sheets_numbers(beta: float, expected: float) -> None:
+def test_the_worked_numbers(beta: float, expected: float) -> None:
     t, s = torch.tensor([[2.0, 1, 0]]).double(), torch.tensor([[1.0, 1.5, 0.5]]).double()
     assert value(beta, t, s).item() == pytest.approx(expected, abs=5e-7)
 

@@ -48,7 +48,7 @@ class Gram(us.Method):
         return {"gram": (s @ s.T - t @ t.T).square().sum(1)}
 
 
-def test_the_sheets_loss() -> None:
+def test_the_worked_loss() -> None:
     student, teacher = torch.ones(2, 2), torch.tensor([[3.0, 4.0], [0.0, 2.0]])
     assert value(student, teacher).mean().item() == pytest.approx(0.302944, abs=5e-7)
     assert value(student, teacher, normalize=False).mean().item() == 7.5

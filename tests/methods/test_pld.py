@@ -71,7 +71,7 @@ def test_constants_play_no_part_and_scale_does() -> None:
     assert (pld_loss(t, 2 * s, LABELS) - plain).abs().min() > 1e-3
 
 
-def test_the_gradient_is_the_sheets_and_sums_to_nothing() -> None:
+def test_the_gradient_is_as_derived_and_sums_to_nothing() -> None:
     t, s = logits(0), logits(1).requires_grad_(True)
     (found,) = torch.autograd.grad(pld_loss(t, s, LABELS).sum(), s)
     order = label_first_order(t, LABELS)

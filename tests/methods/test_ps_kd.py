@@ -139,7 +139,7 @@ def test_targets_are_distributions_and_the_share_grows_to_its_end() -> None:
     assert shares == pytest.approx([0.2, 0.4, 0.6, 0.8])
 
 
-def test_the_gradient_is_the_sheets() -> None:
+def test_the_gradient_is_as_derived() -> None:
     """q - (1 - a) y - a P; at the true class, relative to cross-entropy, 1 - a (1 - P_t) / (1 - q_t)."""
     generator = torch.Generator().manual_seed(5)
     logits = torch.randn(12, 5, generator=generator, dtype=torch.float64).requires_grad_(True)

@@ -1,4 +1,4 @@
-"""REDI: the sheet's numbers, its reductions, and what pushing away does."""
+"""REDI: worked numbers, its reductions, and what pushing away does."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def value(good: list[float], bad: list[float], method: us.Objective | None = Non
 
 
 @pytest.mark.parametrize(("alpha", "expected"), [(0.0, 0.3), (0.8, -0.06), (1.0, -0.15)])
-def test_the_sheets_numbers(alpha: float, expected: float) -> None:
+def test_the_worked_numbers(alpha: float, expected: float) -> None:
     by_hand = -sum(GOOD) / 3 + alpha * sum(BAD) / 4
     assert by_hand == pytest.approx(expected, abs=5e-7)
     assert value(GOOD, BAD, REDI(alpha=alpha)) == pytest.approx(expected, abs=5e-7)
@@ -111,8 +111,8 @@ def test_simpo_tends_to_the_symmetric_loss_as_beta_goes_to_0() -> None:
         found = torch.autograd.grad(loss, logits, retain_graph=True)[0]
         most = beta * (good - bad).abs().max() / 4 * len(good) * symmetric.abs().max()
         assert (found - factor * symmetric).abs().max() <= most
-    at_sheet = math.log1p(math.exp(-(2 * (sum(GOOD) / 3 - sum(BAD) / 4) - 1)))
-    assert at_sheet == pytest.approx(1.103186, abs=5e-7)
+    expected = math.log1p(math.exp(-(2 * (sum(GOOD) / 3 - sum(BAD) / 4) - 1)))
+    assert expected == pytest.approx(1.103186, abs=5e-7)
 
 
 def test_the_push_goes_away_from_bad_traces_by_alpha() -> None:

@@ -1,4 +1,4 @@
-"""RMTS-KD: the sheet's numbers, what the score function promises, and a policy that learns whom to ask."""
+"""RMTS-KD: worked numbers, what the score function promises, and a policy that learns whom to ask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TGeo-KD: the sheet's numbers, the closed form of the upper level's gradient, and what may not move."""
+"""TGeo-KD: worked numbers, the closed form of the upper level's gradient, and what may not move."""
 
 from __future__ import annotations
 

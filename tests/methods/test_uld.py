@@ -40,7 +40,7 @@ P, Q = [0.5, 0.3, 0.15, 0.05], [0.2, 0.6, 0.2]
 FLAT, SURE = [0.25] * 4, [1.0, 0.0, 0.0, 0.0]
 
 
-def test_the_sheets_number_in_a_sequence() -> None:
+def test_the_worked_number_in_a_sequence() -> None:
     found = terms(log([Q, [1 / 3] * 3]), log([P, FLAT]), {"clean": [1, 0], "teacher": [1, 0]})
     assert found["transport"] == pytest.approx(1.5 * 0.300000, abs=5e-7)
 

@@ -48,7 +48,7 @@ def loss(name: str, progress: float = 0.9, **options: str) -> float:
         ("iad", {"form": "code"}, 0.680406),
     ],
 )
-def test_a_method_has_its_sheets_value(name: str, options: dict[str, str], value: float) -> None:
+def test_a_method_has_its_worked_value(name: str, options: dict[str, str], value: float) -> None:
     assert loss(name, **options) == pytest.approx(value, abs=5e-7)
 
 
@@ -62,7 +62,7 @@ def cross_entropy_by_hand(logits: list[float], label: int) -> float:
     return -math.log(math.exp(logits[label]) / sum(map(math.exp, logits)))
 
 
-def test_terms_that_the_sheet_gives_no_number_for() -> None:
+def test_terms_without_a_worked_number() -> None:
     hard = cross_entropy_by_hand(STUDENT["clean"], 0)
     hard_attacked = cross_entropy_by_hand(STUDENT["attacked"], 0)
     constancy = kl_by_hand(STUDENT["clean"], STUDENT["attacked"])
@@ -85,13 +85,13 @@ def test_the_released_ard_is_ours_over_the_number_of_classes() -> None:
     assert loss("ard") / 3 == pytest.approx(0.245533, abs=5e-7)
 
 
-def test_iad_trusts_the_teacher_as_the_sheet_says() -> None:
+def test_iad_trusts_the_teacher_as_the_formula_says() -> None:
     batch = us.Batch({}, torch.tensor([0]), torch.tensor([0]))
     assert teacher_trust(row(TEACHER["attacked"]), batch, 0.1).item() == pytest.approx(0.941376, abs=5e-7)
     assert teacher_trust(row(TEACHER["attacked"]), batch, 0.0).item() == 1.0
 
 
-def test_the_gaps_in_confidence_are_the_sheets() -> None:
+def test_the_gaps_in_confidence_are_the_worked_ones() -> None:
     for view, gap in (("clean", 0.154123), ("attacked", 0.254889)):
         assert max_gap(row(TEACHER[view]), row(STUDENT[view])).item() == pytest.approx(gap, abs=5e-7)
 

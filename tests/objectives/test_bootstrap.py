@@ -1,4 +1,4 @@
-"""One step of a diffusion's path: the sheet's numbers by hand, and how the two steps agree."""
+"""One step of a diffusion's path: worked numbers by hand, and how the two steps agree."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def column(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=DOUBLE)
 
 
-def test_the_sheets_numbers() -> None:
+def test_the_worked_numbers() -> None:
     """Data N(2, 1/4), noise 1, from t = 0.5 to s = 0.46."""
     teacher = MixtureDenoiser([[2.0]], [0.25]).double()
     noise, t, s = column(1.0)[:, None], column(0.5), column(0.46)
@@ -54,7 +54,7 @@ def test_the_sheets_numbers() -> None:
     assert math.log(math.tan(math.pi / 4) / math.tan(0.23 * math.pi)) == pytest.approx(0.125996, abs=5e-7)
 
 
-def test_two_thousand_steps_end_where_the_sheet_says() -> None:
+def test_two_thousand_steps_end_where_they_should() -> None:
     """Its 2.499458 belongs to a path that ends at t = 1e-4; at t = 0 it is 2.499615. The exact end is 2.5."""
     assert by_hand(1.0, 1e-4, 2000) == pytest.approx(2.499458, abs=5e-7)
     assert by_hand(1.0, 0.0, 2000) == pytest.approx(2.499615, abs=5e-7)

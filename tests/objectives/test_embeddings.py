@@ -1,4 +1,4 @@
-"""The distance of embeddings: its sheet's numbers, and what it does and does not see."""
+"""The distance of embeddings: its worked numbers, and what it does and does not see."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def drawn(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_the_sheets_numbers() -> None:
+def test_the_worked_numbers() -> None:
     found = embedding_distance(TEACHER, STUDENT)
     assert found.tolist() == pytest.approx([0.020101, 0.585786], abs=5e-7)
     assert found.mean().item() == pytest.approx(0.302944, abs=5e-7)

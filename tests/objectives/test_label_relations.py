@@ -1,4 +1,4 @@
-"""L2D's distances: the sheet's number, loops over groups, and what they do not see."""
+"""L2D's distances: the worked number, loops over groups, and what they do not see."""
 
 from __future__ import annotations
 

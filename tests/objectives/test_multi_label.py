@@ -1,4 +1,4 @@
-"""Several labels an example: the sheet's number, binary divergences one by one, average precision by scikit-learn."""
+"""Several labels an example: the worked number, binary divergences one by one, average precision by scikit-learn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CE where there are labels and soft targets everywhere: the sheet's numbers, reductions, the battery."""
+"""CE where there are labels and soft targets everywhere: worked numbers, reductions, the battery."""
 
 from __future__ import annotations
 

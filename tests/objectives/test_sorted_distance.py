@@ -20,7 +20,7 @@ def logits(*shape: int, seed: int = 0) -> Tensor:
     return 2 * torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_the_sheets_numbers() -> None:
+def test_the_worked_numbers() -> None:
     p = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64).log()
     q = torch.tensor([0.2, 0.6, 0.2], dtype=torch.float64).log()
     assert sorted_distance(p, q).item() == pytest.approx(0.300000, abs=5e-7)

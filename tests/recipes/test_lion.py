@@ -25,7 +25,7 @@ from understudy.teachers.black_box import TextTeacher
 SCORES = st.tuples(*[st.floats(1, 10)] * 4)
 
 
-def test_the_sheets_number_and_the_boundary_is_hard() -> None:
+def test_the_worked_number_and_the_boundary_is_hard() -> None:
     assert difference((8, 6), (7, 7)) == (7.5, 6.5, 1.0)
     (found,) = Lion().judge(Told([(8, 6)], [(7, 7)]), ["x"], ["T"], ["S"])
     assert found == Judged("x", 7.5, 6.5, 1.0, "hard")

@@ -19,7 +19,7 @@ def common(a: list[str], b: list[str]) -> int:
     return max(len(c) for n in range(len(a) + 1) for c in combinations(a, n) if c in subsequences)
 
 
-def test_the_sheets_number() -> None:
+def test_the_worked_number() -> None:
     found = rouge_l("write a poem about the sea", "Write a short poem, about the moon!")
     assert found == pytest.approx(0.769231, abs=5e-7)
     assert found == pytest.approx(2 * (5 / 6) * (5 / 7) / (5 / 6 + 5 / 7))

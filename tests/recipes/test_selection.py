@@ -1,4 +1,4 @@
-"""Selection: the sheet's numbers, k-centre against a naive loop and the best cover, and what must not matter."""
+"""Selection: worked numbers, k-centre against a naive loop and the best cover, and what must not matter."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -27,6 +29,25 @@ def test_the_divergence_from_the_teacher() -> None:
         p, q = (logits[:EXAMPLES].double().log_softmax(1) for logits in (x, student(x)))
     assert found["kl"] == pytest.approx(float((p.exp() * (p - q)).sum(1).mean()), rel=1e-5)
     assert set(Monitor(nn.Identity(), data, torch.device("cpu"))(nn.Linear(4, 3))) == {"agreement"}
+
+
+def test_a_divergence_that_is_not_finite_is_left_out() -> None:
+    """A row of metrics is JSON: no NaN of a student that diverged, nor of a teacher that rules a class out."""
+    x = torch.rand(9, 4)
+    data, device = DataSet("d", "train", x, x.argmax(1), 4), torch.device("cpu")
+
+    class Adds(nn.Module):
+        def __init__(self, value: float) -> None:
+            super().__init__()
+            self.value = value
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + torch.tensor([0.0, 0.0, 0.0, self.value])
+
+    for teacher, student in ((0.0, math.nan), (0.0, -math.inf), (-math.inf, 0.0), (-math.inf, -math.inf)):
+        found = Monitor(Adds(teacher), data, device)(Adds(student))
+        assert set(found) == {"train_accuracy", "agreement"}, (teacher, student)
+        assert all(math.isfinite(value) for value in found.values())
 
 
 @pytest.mark.parametrize("labelled", [True, False])

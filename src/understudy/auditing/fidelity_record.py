@@ -24,7 +24,7 @@ class FidelityPart:
         pair: of the student to its teacher.
         floors: of each other teacher to the teacher.
         excess: how much farther the student is from its teacher than the other teachers are; {} without others.
-        answers, confidences: mutual information of both models' predictions.
+        answers, confidences: mutual information of both models' predictions; no answers where the classes are too many.
         temperatures: calibration over temperature, ascending.
     """
 
@@ -35,14 +35,17 @@ class FidelityPart:
     pair: dict[str, Estimate]
     floors: list[dict[str, Estimate]]
     excess: dict[str, Estimate]
-    answers: Information
+    answers: Information | None
     confidences: Information
     temperatures: list[AtTemperature]
 
 
 @dataclass(frozen=True)
 class FidelityRecord:
-    """A whole measurement. `skipped`: what could not be measured, with the reason; `said`: what was found, in words."""
+    """A whole measurement. `skipped`: what could not be measured, with the reason; `said`: what was found, in words.
+
+    What was left out of a part that was measured is "training: labels" or "training: answers".
+    """
 
     teacher: ModelRecord
     student: ModelRecord

@@ -41,8 +41,9 @@ def fidelity(
         ),
     ] = None,
     pixels: Annotated[
-        int, typer.Option("--pixels", metavar="N", help="Largest shift of augmented images.")
-    ] = 1,
+        int | None,
+        typer.Option("--pixels", metavar="N", help="Largest shift of augmented images [default: 1]."),
+    ] = None,
     mirror: Annotated[bool, typer.Option("--mirror", help="Mirror half of the augmented images.")] = False,
     examples: Annotated[
         int | None, typer.Option("--examples", metavar="N", help="The first N of each kind [default: all].")

@@ -156,9 +156,10 @@ class Experiment(ABC, Generic[S, P]):
         """
         scale: S = self.scale or (self.quick if quick else self.full)
         wanted = tuple(scale.seeds if seeds is None else seeds)
-        if not wanted or len(set(wanted)) < len(wanted) or min(wanted) < 0:
+        whole = all(isinstance(seed, int) and seed >= 0 for seed in wanted)
+        if not wanted or not whole or len(set(wanted)) < len(wanted):
             raise InputError(
-                f"seeds must be different numbers of 0 or more, at least one, found {list(wanted)}"
+                f"seeds must be different whole numbers of 0 or more, at least one, found {list(wanted)}"
             )
         sizes = {name: value for name, value in asdict(scale).items() if name not in ("seeds", "cost")}
         settings = list(self.settings(scale))

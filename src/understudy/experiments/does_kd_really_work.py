@@ -75,8 +75,12 @@ class Sizes(Scale):
     temperature: float = 4.0
 
     def __post_init__(self) -> None:
-        if not any(0 < share < 1 for share in self.starts):
-            raise InputError(f"starts must hold one lambda between 0 and 1, found {list(self.starts)}")
+        if not any(self.starts) or not all(0 <= share < 1 for share in self.starts):
+            raise InputError(
+                f"starts must lie from 0 to below 1, one of them above 0, found {list(self.starts)}"
+            )
+        if any(length < 1 for length in self.lengths):
+            raise InputError(f"lengths must be 1 epoch or more, found {list(self.lengths)}")
         if not any(count > self.teacher_examples for count in self.examples):
             raise InputError(
                 f"examples must hold a number above the teacher's {self.teacher_examples}, "

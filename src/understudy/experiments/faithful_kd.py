@@ -222,7 +222,7 @@ class FaithfulKD(Experiment[Sizes, Ready]):
         return [
             *(
                 judge(
-                    f"{name} is closer to its teacher than SD",
+                    f"by attack {name} is closer to its teacher than SD",
                     f"EmpLB of SD less that of {name}, at the training radius",
                     less("lower", name),
                     share=False,

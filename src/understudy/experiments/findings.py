@@ -41,6 +41,11 @@ def judge(name: str, said: str, values: Sequence[float], share: bool = True) -> 
     return Finding(name, said, mean, low, high, _WORDS[verdict(low, high, True)], share)
 
 
+def untold(name: str, said: str, values: Sequence[float], share: bool = True) -> Finding:
+    """The finding on a part whose number means nothing in one seed or more, as where what it follows never occurred."""
+    return Finding(name, said, mean_over_seeds(values)[0], None, None, OPEN, share)
+
+
 def sentence_on(findings: Sequence[Finding], seeds: int) -> str:
     """One sentence on whether the claim appeared, by the rule above; InputError without a finding."""
     if not findings:

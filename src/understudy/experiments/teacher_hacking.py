@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from understudy.data.text import TokenSet
 from understudy.errors import InputError
 from understudy.experiments.base import Experiment, Metric, Result, Scale, Setting
-from understudy.experiments.findings import Finding, judge
+from understudy.experiments.findings import Finding, judge, untold
 from understudy.experiments.parts.prompted_language import (
     DistanceFrom,
     PromptedModel,
@@ -294,7 +294,8 @@ class TeacherHacking(Experiment[Sizes, Ready]):
                 "how far it ends above its lowest point, in percent, less 1",
                 [rise - TURN for rise in values[offline, "rise"]],
             ),
-            judge(
+            # where golden never turns, the two are one number: the proxy may have fallen all the way
+            (judge if all(rise > 0 for rise in values[offline, "rise"]) else untold)(
                 "the proxy distance goes on falling",
                 "offline: proxy where golden was lowest less proxy at the end",
                 less("proxy_then", offline, offline, "proxy"),

@@ -113,26 +113,28 @@ def information_of(counts: Int[Tensor, "r c"]) -> Information:
 class PredictionInformation:
     """Mutual information between what a teacher and a student predict, batch by batch, at constant memory.
 
-    answers: of the top classes, by a table of C x C counts.
+    answers: of the top classes, by a table of C x C counts; none is kept where `classes` is None.
     confidences: of the greatest probabilities, max_k p_k, each in `bins` equal bins of [0, 1], right-closed. Codes are
         coarser than what they code: what the table converges to is a lower bound of the confidences' information,
         and rises with `bins`, as the plug-in's bias does.
     """
 
-    def __init__(self, classes: int, bins: int = 10) -> None:
+    def __init__(self, classes: int | None, bins: int = 10) -> None:
         if bins < 2:
             raise InputError(f"confidences need 2 bins at least, found {bins}")
-        self._answers, self._confidences = JointCounts(classes, classes), JointCounts(bins, bins)
+        self._answers = None if classes is None else JointCounts(classes, classes)
+        self._confidences = JointCounts(bins, bins)
 
     def update(self, teacher_logits: Float[Tensor, "b c"], student_logits: Float[Tensor, "b c"]) -> None:
         """Takes in logits (B, C) of both, B >= 1; InputError as `Fidelity.update`. Ties go to the lowest class."""
         check_pair(teacher_logits, student_logits)
-        if teacher_logits.shape[1] != len(self._answers.table):
-            raise InputError(
-                f"logits must be of {len(self._answers.table)} classes, found {teacher_logits.shape[1]}"
-            )
         both = teacher_logits.detach(), student_logits.detach()
-        self._answers.update(*(logits.argmax(1) for logits in both))
+        if self._answers is not None:
+            if teacher_logits.shape[1] != len(self._answers.table):
+                raise InputError(
+                    f"logits must be of {len(self._answers.table)} classes, found {teacher_logits.shape[1]}"
+                )
+            self._answers.update(*(logits.argmax(1) for logits in both))
         bins = len(self._confidences.table)
         edges = torch.arange(1, bins, dtype=torch.float64, device=both[0].device) / bins
         top = (logits.double().softmax(1).amax(1) for logits in both)
@@ -142,11 +144,16 @@ class PredictionInformation:
         """Takes in what `other` has seen; InputError for other classes or bins, or itself."""
         if self._confidences.table.shape != other._confidences.table.shape:
             raise InputError("confidences in different numbers of bins cannot be merged")
-        self._answers.merge(other._answers)
+        if (self._answers is None) != (other._answers is None):
+            raise InputError("a measurement that keeps the answers cannot be merged with one that does not")
+        if self._answers is not None and other._answers is not None:
+            self._answers.merge(other._answers)
         self._confidences.merge(other._confidences)
 
     def answers(self) -> Information:
-        """Of the top classes; InputError before the first example."""
+        """Of the top classes; InputError before the first example, and where they are not kept."""
+        if self._answers is None:
+            raise InputError("the answers were not kept: state the number of classes")
         return self._answers.result()
 
     def confidences(self) -> Information:

@@ -6,7 +6,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -75,7 +75,7 @@ def measure_fidelity(
     training: Any = None,
     shifted: Any = None,
     noise: float | None = None,
-    pixels: int = 1,
+    pixels: int | None = None,
     mirror: bool = False,
     examples: int | None = None,
     temperatures: Sequence[float] = TEMPERATURES,
@@ -98,7 +98,8 @@ def measure_fidelity(
         on: kinds of data: "training" (what a teacher learned from), "augmented" (the training data shifted by up
             to `pixels`, half of them mirrored if `mirror`), "test", and "shifted" (the set `shifted`, else the test
             data under Gaussian noise). One that cannot be had is left out, and named in the record with the reason.
-        training: the training set, where `data` has no split "train".
+        training: the training set, where `data` has no split "train"; never the test data themselves.
+        pixels: below the image's sides; None takes 1.
         noise: standard deviation, in the data's units; None takes a tenth of the valid range.
         examples: at most so many a kind, the first in file order; None takes all.
         temperatures: at which calibration is measured, of both models alike.
@@ -121,23 +122,13 @@ def measure_fidelity(
         first, test = open_first(test, data, teacher, teacher_normalize)
         models = [first, open_for(test, student, student_normalize)]
         models += [open_for(test, one, teacher_normalize) for one in others]
-        found: dict[str, _Shown] = {}
-        skipped: dict[str, str] = {}
-        for name in on:
-            try:
-                found[name] = _kind(
-                    name, test, data, training, shifted, noise, pixels, mirror, valid_range, options
-                )
-            except InputError as error:
-                if name == "test" or (name == "training" and training is not None):
-                    raise
-                if name == "shifted" and shifted is not None:
-                    raise
-                skipped[name] = str(error)
+        found, skipped = _kinds(
+            on, test, data, training, shifted, noise, pixels, mirror, valid_range, options
+        )
         if not found:
             raise InputError("; ".join(f"{name}: {reason}" for name, reason in skipped.items()))
         settings = {
-            "on": list(on), "noise": noise, "pixels": pixels, "mirror": mirror, "examples": examples,
+            "on": list(on), "noise": noise, "pixels": pixels or 1, "mirror": mirror, "examples": examples,
             "temperatures": sorted(set(map(float, temperatures))), "batch_size": batch_size, "seed": seed,
         }  # fmt: skip
         with using_threads(threads_for(first.module, test.shape, batch_size)):
@@ -155,7 +146,7 @@ def measure_fidelity(
 
 
 def _check(
-    on: Sequence[str], noise: float | None, pixels: int, examples: int | None, batch_size: int
+    on: Sequence[str], noise: float | None, pixels: int | None, examples: int | None, batch_size: int
 ) -> None:
     for name in on:
         if name not in PARTS:
@@ -169,31 +160,76 @@ def _check(
             raise InputError(f"{what} must be 1 or more, found {size}")
 
 
-def _kind(
-    name: str,
+def _kinds(
+    on: Sequence[str],
     test: DataSet,
     data: Any,
     training: Any,
     shifted: Any,
     noise: float | None,
-    pixels: int,
+    pixels: int | None,
     mirror: bool,
     valid_range: tuple[float, float] | None,
     options: dict[str, Any],
-) -> _Shown:
-    if name == "test":
-        return _Shown(test, f"{test.name}, {test.split}")
-    if name == "shifted" and shifted is not None:
-        other = open_data(shifted, "test", valid_range=_range(shifted, valid_range), **options)
-        return _Shown(_alike(other, test), f"{other.name}, {other.split}")
-    if name == "shifted":
-        return _noisy(test, noise)
+) -> tuple[dict[str, _Shown], dict[str, str]]:
+    """What there is of each kind of data, and why there is none; InputError for what was asked for by name."""
+    found: dict[str, _Shown] = {}
+    skipped: dict[str, str] = {}
+    train: DataSet | None = None
+    learned = [name for name in on if name in ("training", "augmented")]
+    if learned:
+        try:
+            train = _training(test, data, training, valid_range, options)
+        except InputError as error:
+            if training is not None:
+                raise
+            skipped |= dict.fromkeys(learned, str(error))
+    for name in on:
+        if name == "test":
+            found[name] = _Shown(test, f"{test.name}, {test.split}")
+        elif name == "training" and train is not None:
+            found[name] = _Shown(train, f"{train.name}, {train.split}")
+        elif name == "augmented" and train is not None:
+            try:
+                found[name] = _augmented(train, pixels or 1, mirror)
+            except InputError as error:
+                if pixels is not None and len(train.shape) == 3:
+                    raise
+                skipped[name] = str(error)
+        elif name == "shifted" and shifted is not None:
+            other = open_data(shifted, "test", valid_range=_range(shifted, valid_range), **options)
+            found[name] = _Shown(_alike(other, test), f"{other.name}, {other.split}")
+        elif name == "shifted":
+            try:
+                found[name] = _noisy(test, noise)
+            except InputError as error:
+                skipped[name] = str(error)
+    return found, skipped
+
+
+def _training(
+    test: DataSet,
+    data: Any,
+    training: Any,
+    valid_range: tuple[float, float] | None,
+    options: dict[str, Any],
+) -> DataSet:
     if training is None and not isinstance(data, str | Path):
         raise InputError("the data have no training split: name a training set")
     source = data if training is None else training
     train = _alike(open_data(source, "train", valid_range=_range(source, valid_range), **options), test)
-    if name == "training":
-        return _Shown(train, f"{train.name}, {train.split}")
+    if len(train) == len(test) and _inputs_of(train) == _inputs_of(test):  # a file may answer to any split
+        if training is None:
+            raise InputError(f"{train.name!r} has no training split of its own: name a training set")
+        raise InputError(f"the training set {train.name!r} is the test data: name another")
+    return train
+
+
+def _inputs_of(data: DataSet) -> str:
+    return replace(data, labels=None, partly=False, classes=None).fingerprint()
+
+
+def _augmented(train: DataSet, pixels: int, mirror: bool) -> _Shown:
     if len(train.shape) != 3:
         raise InputError(f"augmentation needs images (channels, height, width), found {train.shape}")
     if pixels >= min(train.shape[1:]):
@@ -245,10 +281,12 @@ def _measured(
     quiet: bool,
 ) -> FidelityRecord:
     began = time.perf_counter()
-    parts = []
+    parts, skipped = [], dict(skipped)
     with Progress("fidelity", quiet) as bar:
         for done, (name, shown) in enumerate(found.items()):
-            parts.append(_part(name, shown, models, settings, device))
+            part, without = _part(name, shown, models, settings, device)
+            parts.append(part)
+            skipped |= {f"{name}: {what}": why for what, why in without.items()}
             bar.update(done + 1, len(found), name)
     about = [ModelRecord(one.source, one.sha256, one.parameters) for one in models]
     return FidelityRecord(
@@ -277,15 +315,24 @@ def _part(
     models: Sequence[LoadedModel],
     settings: dict[str, Any],
     device: torch.device,
-) -> FidelityPart:
+) -> tuple[FidelityPart, dict[str, str]]:
+    """What was measured, and what of it ("labels", "answers") could not be, with the reason."""
+    labels = None if shown.data.labels is None else shown.data.labels[: settings["examples"]]
+    every = labels is not None and bool((labels >= 0).all())
+    without = {} if labels is None or every else {"labels": "some examples bear none"}
     alone = Fidelity()
     beside = FidelityBesideFloor(len(models) - 2) if len(models) > 2 else None
     over = CalibrationOverTemperature(settings["temperatures"])
     information: PredictionInformation | None = None
-    for logits, labels in _answers(shown, [one.module for one in models], settings, device):
+    for logits, known in _answers(shown, [one.module for one in models], settings, device):
         teacher, student, *others = logits
+        labels = known if every else None
         if information is None:
-            information = PredictionInformation(classes=teacher.shape[1])
+            try:
+                information = PredictionInformation(teacher.shape[1])
+            except InputError as error:  # so many classes that no table holds their pairs
+                information = PredictionInformation(None)
+                without["answers"] = str(error)
         if beside is None:
             alone.update(teacher, student, labels)
         else:
@@ -295,7 +342,7 @@ def _part(
     assert information is not None
     result = None if beside is None else beside.result()
     pair = alone.result() if result is None else result.pair
-    return FidelityPart(
+    part = FidelityPart(
         name=name,
         said=shown.said,
         examples=pair.count,
@@ -303,10 +350,11 @@ def _part(
         pair=pair.estimates(),
         floors=[] if result is None else [one.estimates() for one in result.floors],
         excess={} if result is None else result.excess,
-        answers=information.answers(),
+        answers=None if "answers" in without else information.answers(),
         confidences=information.confidences(),
         temperatures=over.result(),
     )
+    return part, without
 
 
 @torch.no_grad()
@@ -315,7 +363,6 @@ def _answers(
 ) -> Iterator[tuple[list[Tensor], Tensor | None]]:
     """Batches of logits (B, C) of every model, on the CPU, with their labels (B,)."""
     random = Randomness(settings["seed"])
-    every = shown.data.labels is not None and bool((shown.data.labels >= 0).all())
     for step, batch in enumerate(in_order(shown.data, settings["batch_size"], count=settings["examples"])):
         random.begin(step)
         inputs = batch.clean if shown.change is None else shown.change(batch.clean, random)
@@ -325,4 +372,4 @@ def _answers(
             with in_mode(module, False):
                 weight = next((p for p in module.parameters() if p.is_floating_point()), inputs)
                 logits.append(logits_of(module(inputs.to(device, weight.dtype))).cpu())
-        yield logits, batch.labels if every else None
+        yield logits, batch.labels

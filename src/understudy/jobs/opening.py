@@ -115,8 +115,9 @@ def _open(data: DataSet | None, classes: int | None, source: Any, normalize: str
 
 @contextmanager
 def as_found(*models: object) -> Iterator[None]:
-    """Modules among `models` are guests: after the block they are in the modes and on the device of before."""
-    lent = [m for m in models if isinstance(m, nn.Module)]
+    """Modules among `models`, loaded ones too, are guests: they leave in the modes and on the device of before."""
+    bare = [m.module if isinstance(m, LoadedModel) else m for m in models]
+    lent = [m for m in bare if isinstance(m, nn.Module)]
     modes = [(part, part.training) for module in lent for part in module.modules()]
     places = [(module, next(module.parameters(), torch.zeros(())).device) for module in lent]
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from understudy.auditing.fidelity_record import FidelityRecord
 from understudy.fidelity.moments import Estimate
-from understudy.report.fidelity_words import NAMES, SHARES, ends_of, written
+from understudy.report.fidelity_words import NAMES, SHARES, ends_of, ends_of_mean, left_out, written
 from understudy.report.findings import short_source
 from understudy.report.forest import Entry, forest
 from understudy.report.layout import brand, document, named, panels, save, section
@@ -51,7 +51,7 @@ def _skipped(record: FidelityRecord) -> Markup | None:
         return None
     return el(
         "ul",
-        *(el("li", f"Not measured on {name} data: {why}.") for name, why in record.skipped.items()),
+        *(el("li", said) for said in left_out(record.skipped)),
         class_="prose",
     )
 
@@ -93,9 +93,8 @@ def _temperatures(record: FidelityRecord) -> Markup:
     return section(
         "How sure, over temperature",
         panels(*drawn),
-        lead="The expected calibration error of both models, their logits divided by one temperature; the dotted "
-        "line is the models as they are. Dashed: the student’s confidence against its teacher’s in place of the "
-        "labels.",
+        lead="The expected calibration error of both models, their logits divided by one temperature. "
+        "Dashed: the student’s confidence against its teacher’s in place of the labels.",
     )
 
 
@@ -103,6 +102,8 @@ def _information(record: FidelityRecord) -> Markup:
     rows = []
     for part in record.parts:
         for what, one in (("answers", part.answers), ("confidences", part.confidences)):
+            if one is None:
+                continue
             values = (one.plug_in, one.corrected, one.chance, one.first_entropy, one.second_entropy)
             rows.append(
                 [
@@ -137,13 +138,7 @@ def _row(label: str, found: dict[str, Estimate], difference: bool = False) -> li
         if one is None:
             cells.append(cell("–"))
         elif difference:
-            error = one.error or 0.0
-            cells.append(
-                cell(
-                    number(one.mean).replace("-", "−"),
-                    interval((one.mean - 1.96 * error, one.mean + 1.96 * error)),
-                )
-            )
+            cells.append(cell(number(one.mean).replace("-", "−"), interval(ends_of_mean(one))))
         else:
             cells.append(cell(written(name, one), interval(ends_of(name, one), name in SHARES)))
     return cells

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from understudy.auditing.fidelity_record import FidelityRecord
-from understudy.report.fidelity_words import ends_of, written
+from understudy.report.fidelity_words import ends_of, left_out, written
 from understudy.report.words import count, interval, number
 
 _SHOWN = {"agreement": "agreement", "kl": "KL,\nnats"}
@@ -35,6 +35,6 @@ def fidelity_table(record: FidelityRecord) -> RenderableType:
         if part.floors:
             cells.append("\n".join(written("agreement", one["agreement"]) for one in part.floors))
         plain = next((one for one in part.temperatures if one.temperature == 1), part.temperatures[0])
-        table.add_row(*cells, number(part.answers.plug_in), number(plain.relative_ece))
-    notes = [f"Not measured on {name} data: {why}." for name, why in record.skipped.items()]
-    return Group(table, *(Text(said) for said in (*record.said, *notes)))
+        told = "–" if part.answers is None else number(part.answers.plug_in)
+        table.add_row(*cells, told, number(plain.relative_ece))
+    return Group(table, *(Text(said) for said in (*record.said, *left_out(record.skipped))))

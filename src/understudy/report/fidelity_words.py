@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from understudy.auditing.fidelity_record import FidelityPart
 from understudy.fidelity.intervals import clopper_pearson
@@ -31,11 +31,18 @@ NAMES = {
     "agreement_where_wrong": "agreement where the teacher is wrong",
 }
 
+_LEFT = {"labels": "the labels were", "answers": "the information of the answers was"}
+
 
 def ends_of(name: str, one: Estimate) -> tuple[float, float] | None:
     """The 95 % interval over examples: Clopper and Pearson's of a share, else 1.96 standard errors; None of one."""
     if name in SHARES:
         return clopper_pearson(round(one.mean * one.count), one.count)
+    return ends_of_mean(one)
+
+
+def ends_of_mean(one: Estimate) -> tuple[float, float] | None:
+    """1.96 standard errors over examples to either side, as of a difference of shares; None of one example."""
     if one.error is None:
         return None
     return one.mean - 1.96 * one.error, one.mean + 1.96 * one.error
@@ -44,6 +51,16 @@ def ends_of(name: str, one: Estimate) -> tuple[float, float] | None:
 def written(name: str, one: Estimate) -> str:
     """The mean in its unit."""
     return percent(one.mean) if name in SHARES else number(one.mean).replace("-", "−")
+
+
+def left_out(skipped: Mapping[str, str]) -> list[str]:
+    """A sentence for everything that was not measured, with the reason."""
+    said = []
+    for key, why in skipped.items():
+        name, _, what = key.partition(": ")
+        left = f"On {name} data {_LEFT[what]} left out" if what else f"Not measured on {name} data"
+        said.append(f"{left}: {why}.")
+    return said
 
 
 def said_of(parts: Sequence[FidelityPart]) -> list[str]:
@@ -87,7 +104,8 @@ def _beside(main: FidelityPart) -> str:
     subject = "the student" if "cannot" not in verdict else "the student’s distance"
     return (
         f"{who} with the teacher on {percent(mean)}; in KL {subject} {verdict} (difference "
-        f"{number(main.excess['kl'].mean).replace('-', '−')} nats, 95% interval {interval(ends)})."
+        f"{number(main.excess['kl'].mean).replace('-', '−')} nats"
+        + (f", 95% interval {interval(ends)})." if ends is not None else ").")
     )
 
 
@@ -114,12 +132,14 @@ def _sure(main: FidelityPart) -> str:
     said = f"Its confidence differs from its teacher’s by {number(plain.relative_ece)} (relative ECE{at})"
     if plain.ece_teacher is None or plain.ece_student is None:
         return said + "."
+    said += f"; the ECE is {number(plain.ece_teacher)} of the teacher and {number(plain.ece_student)} of the student"
+    if len(main.temperatures) == 1:
+        return said + "."
     best = [
         min(main.temperatures, key=lambda one, key=key: getattr(one, key)).temperature  # type: ignore[misc]
         for key in ("nll_teacher", "nll_student")
     ]
     return (
-        f"{said}; the ECE is {number(plain.ece_teacher)} of the teacher and {number(plain.ece_student)} of the "
-        f"student, and of the temperatures tried the likelihood of the labels is best at {best[0]:g} for the teacher, "
+        f"{said}, and of the temperatures tried the likelihood of the labels is best at {best[0]:g} for the teacher, "
         f"{best[1]:g} for the student."
     )

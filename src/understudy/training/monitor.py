@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -50,7 +52,8 @@ class Monitor:
     def __call__(self, student: nn.Module) -> dict[str, float]:
         """What holds of the student now: "train_accuracy" with labels, "agreement" and "kl" with a teacher.
 
-        "kl" is the mean KL(teacher || student) at temperature 1; both lie within the first 500 examples.
+        "kl" is the mean KL(teacher || student) at temperature 1, left out if it is not finite; both lie within the
+        first 500 examples.
 
         Of several labels an example what `label_metrics` says. Of vectors: "distance", the mean of |student - teacher|,
         and "cosine", its mean; {} if their lengths differ.
@@ -74,7 +77,9 @@ class Monitor:
             if truth is not None and (truth >= 0).any()
         }
         if self.teacher is not None and self.teacher.dim() == 2 and self.teacher.shape == said.shape:
-            found["kl"] = kl(self.teacher, said).double().mean().item()
+            apart_by = kl(self.teacher, said).double().mean().item()
+            if math.isfinite(apart_by):  # a student may have diverged, a teacher may rule a class out
+                found["kl"] = apart_by
         return found
 
 

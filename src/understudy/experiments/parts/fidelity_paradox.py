@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from understudy.experiments.base import Result, Setting
-from understudy.experiments.findings import Finding, judge
+from understudy.experiments.findings import Finding, judge, untold
 from understudy.fidelity.intervals import mean_over_seeds
 from understudy.report.forest import Entry, forest
 from understudy.report.layout import panels, section
@@ -19,6 +19,10 @@ from understudy.report.words import number, percent
 
 LITTLE = 0.05  # of accuracy: the paper's own objectives lie up to 4 points apart where it finds no difference
 WEAK = 0.3  # a rank correlation nearer to 0 than this counts as weak
+_CORRELATED = {
+    "agreement does not go with accuracy": "agreement",
+    "wording does not go with accuracy": "bleu",
+}  # parts that say nothing where all students are alike
 PerSeed = Float[np.ndarray, " seeds"]
 Values = Mapping[tuple[str, str], Sequence[float]]
 
@@ -96,7 +100,11 @@ def judge_paradox(students: Sequence[str], ways: Sequence[str], values: Values) 
             True,
         ),
     ]
-    return [judge(name, what, found.tolist(), share) for name, what, found, share in parts]
+    constant = {name for name, metric in _CORRELATED.items() if not varies(metric, values)}
+    return [
+        (untold if name in constant else judge)(name, what, found.tolist(), share)
+        for name, what, found, share in parts
+    ]
 
 
 def middle_of(students: Sequence[str]) -> str:
@@ -107,6 +115,14 @@ def middle_of(students: Sequence[str]) -> str:
 def tuned(names: Sequence[str]) -> list[str]:
     """The settings whose students are held against the tuned teacher."""
     return [name for name in names if "un-tuned" not in name]
+
+
+def varies(metric: str, values: Values) -> bool:
+    """Whether in every seed neither the metric nor the accuracy is the same in all of the tuned teacher's students."""
+    names = tuned(list(dict.fromkeys(name for name, _ in values)))
+    return all(
+        np.ptp(np.asarray([values[n, what] for n in names]), axis=0).all() for what in (metric, "accuracy")
+    )
 
 
 def correlations(metric: str, values: Values) -> PerSeed:
