@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from understudy.auditing.copied import EXAMPLES, FEWEST, look_closer, looked_at
+from understudy.auditing import copied
+from understudy.auditing.copied import EXAMPLES, FEWEST, affordable, look_closer, looked_at
 from understudy.auditing.copied_record import copied_from_json
 from understudy.data.dataset import DataSet
+from understudy.errors import InputError
 from understudy.models.config import ModelConfig
-from understudy.models.ensemble import Team
+from understudy.models.ensemble import MeanConfidence, Team
 from understudy.models.estimators import Tree
 from understudy.models.gcn import InGraph
+from understudy.models.normalize import Normalized
 from understudy.models.opening import LoadedModel, open_model
 from understudy.models.zoo import build
 
@@ -114,3 +117,108 @@ def test_vectors_have_layers_and_no_maps(pair: tuple[LoadedModel, LoadedModel], 
     assert "an input here is (6,)" in record.skipped["attention"]
     assert record.layers[0].row_kinds == ["ReLU", "Linear"]
     assert maps == {}
+
+
+def test_partly_labelled_rows_are_looked_at_without_labels(images: DataSet) -> None:
+    assert images.labels is not None
+    labels = images.labels.clone()
+    labels[[2, 7]] = -1
+    data = DataSet("made", "test", images.inputs(slice(None)), labels, classes=3, partly=True)
+    record, _ = look_closer(open_model(net("resnet8[4]")), open_model(net("resnet8[4]", 1)), data, 0, CPU)
+    assert record.skipped == {"labels": "2 of the 20 examples have none"}
+    assert record.answers.accuracy_teacher is None
+    assert record.attention is not None
+    assert {shown.label for shown in record.attention.shown} == {None}
+
+
+class Breaks(nn.Module):
+    """Its logits are not finite where the first value of an input is above 1/2."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) / (x.flatten(1)[:, :1] <= 0.5)
+
+
+def test_rows_without_finite_logits_are_left_out(images: DataSet) -> None:
+    broken, student = open_model(Breaks(net("resnet8[4]"))), open_model(net("resnet8[4]", 1))
+    first = images.inputs(slice(None)).flatten(1)[:, 0]
+    record, maps = look_closer(broken, student, images, 0, CPU)
+    assert record.left_out == (first > 0.5).nonzero().flatten().tolist()
+    assert record.examples == int((first <= 0.5).sum()) == record.answers.agreement.count
+    assert record.attention is not None
+    for shown, kept in zip(record.attention.shown, maps["inputs"], strict=True):
+        assert torch.equal(kept, images.inputs(slice(None))[shown.index])
+        assert images.labels is not None
+        assert shown.label == int(images.labels[shown.index])
+    assert copied_from_json(json.loads(json.dumps(asdict(record), allow_nan=False))) == record
+    ones = DataSet("made", "test", torch.ones(6, 1, 8, 8), None, classes=3)
+    with pytest.raises(InputError, match="no row from 0 to 5 has finite logits"):
+        look_closer(broken, student, ones, 0, CPU)
+
+
+class Rebuilds(nn.Module):
+    """(logits, the input made again): its last maps are not on the way to its logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.head, self.up = (
+            nn.Conv2d(1, 4, 2, stride=2),
+            nn.Linear(4, 3),
+            nn.ConvTranspose2d(4, 1, 2, 2),
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        low = self.down(x)
+        return self.head(low.mean((2, 3)).relu()), self.up(low)
+
+
+def test_maps_that_lead_elsewhere_are_skipped_and_the_rest_stays(images: DataSet) -> None:
+    record, _ = look_closer(open_model(net("resnet8[4]")), open_model(Rebuilds()), images, 0, CPU)
+    assert "on the way to the logits" in record.skipped["attention"]
+    assert set(record.skipped) == {"attention"}
+    assert record.layers
+
+
+@pytest.mark.parametrize("kind", [Team, MeanConfidence])
+def test_a_team_is_seen_through_its_normalisation(kind: type[nn.Module], images: DataSet) -> None:
+    members = [net("resnet8[4]"), net("resnet8[4]", 1)]
+    whole = open_model(Normalized(kind(members), (0.4,), (0.3,)))
+    apart = open_model(kind([Normalized(member, (0.4,), (0.3,)) for member in members]))
+    student = open_model(net("resnet8[4]", 2))
+    (found, maps), (expected, others) = (
+        look_closer(team, student, images, 0, CPU) for team in (whole, apart)
+    )
+    assert found.attention is not None
+    assert found.attention.models == ["teacher 1", "teacher 2", "student"]
+    assert replace(found, seconds=0.0) == replace(expected, seconds=0.0)
+    assert torch.equal(maps["maps"], others["maps"])
+
+
+def test_one_example_has_no_interval_of_a_distance(images: DataSet) -> None:
+    record, _ = look_closer(open_model(net("mlp[6]")), open_model(net("mlp[6]", 1)), images.take(1), 0, CPU)
+    for found in (record.answers.kl, record.answers.total_variation, record.answers.jensen_shannon):
+        assert (found.low, found.high, found.count) == (None, None, 1)
+    assert record.answers.agreement.low is not None
+
+
+def test_slow_models_are_looked_at_on_fewer_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert affordable(500, 0.001) == 500
+    assert affordable(500, 1e6) == FEWEST
+    assert affordable(10, 1e6) == 10
+    assert FEWEST < affordable(500, 0.4) < 500
+    data = DataSet("made", "test", torch.rand(90, 1, 8, 8), None, classes=3)
+    pair = open_model(net("mlp[6]")), open_model(net("mlp[6]", 1))
+    assert look_closer(*pair, data, 0, CPU)[0].examples == 90
+    monkeypatch.setattr(copied, "_answering", lambda pair, inputs: 1e6)
+    record, _ = look_closer(*pair, data, 5, CPU)
+    assert (record.start, record.examples) == (0, FEWEST)
+
+
+def test_the_parts_are_told_as_they_begin(images: DataSet) -> None:
+    heard: list[tuple[str, int, int]] = []
+    pair = open_model(net("mlp[6]")), open_model(net("mlp[6]", 1))
+    look_closer(*pair, images, 0, CPU, lambda *said: heard.append(said))
+    assert heard == [("answers", 0, 3), ("where both look", 1, 3), ("layers", 2, 3), ("all", 3, 3)]

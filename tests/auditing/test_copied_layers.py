@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from understudy.auditing import copied_layers as module
 from understudy.auditing.copied_layers import LAYERS, PERMUTATIONS, compared_layers, copied_layers
 from understudy.errors import InputError
 from understudy.models.config import ModelConfig
+from understudy.models.export import export_onnx
+from understudy.models.opening import open_model
 from understudy.models.zoo import build
 
 SHAPE = (1, 8, 8)
@@ -86,3 +91,46 @@ def test_a_layer_that_says_nothing_has_no_value(inputs: Tensor) -> None:
 def test_three_examples_are_too_few(inputs: Tensor) -> None:
     with pytest.raises(InputError, match="4 examples or more, found 3"):
         copied_layers([("teacher", net("mlp[6]"))], net("mlp[6]"), inputs[:3])
+
+
+@pytest.mark.parametrize(
+    ("spec", "kinds"),
+    [("mlp[6,7]", ["Relu", "Relu", "Gemm"]), ("cnn[4,8,16]", ["Relu", "Relu", "Relu", "Gemm"])],
+)
+def test_an_opened_onnx_file_has_the_layers_of_the_net(
+    spec: str, kinds: list[str], inputs: Tensor, tmp_path: Path
+) -> None:
+    model = net(spec)
+    export_onnx(model, tmp_path / "net.onnx", SHAPE)
+    opened = open_model(tmp_path / "net.onnx", shape=SHAPE, classes=5).module
+    (found,) = copied_layers([("teacher", opened)], model, inputs)
+    assert found.row_kinds == kinds
+    for i in range(len(found.rows)):
+        assert found.values[i][i] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_of_unknown_layers_all_that_ran_are_taken(inputs: Tensor) -> None:
+    class Squares(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1) ** 2
+
+    model = nn.Sequential(Squares(), nn.Softmax(1))
+    assert list(compared_layers(model, inputs)) == ["0", "1"]
+
+
+def test_the_batch_is_bounded_by_all_that_is_held(inputs: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    model = net("mlp[6]")
+    held = 2 * sum(compared_layers(model, inputs).values())
+    monkeypatch.setattr(module, "_VALUES", 10 * held)
+    measured = module.representation_map
+
+    def noted(
+        one: nn.Module, other: nn.Module, batches: tuple[Tensor, ...], *rest: object, **more: int
+    ) -> object:
+        seen.extend(len(part) for part in batches)
+        return measured(one, other, batches, *rest, **more)
+
+    monkeypatch.setattr(module, "representation_map", noted)
+    copied_layers([("teacher", model)], model, inputs)
+    assert seen == [10, 10, 4]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,8 @@ from understudy.auditing.copied_record import AttentionRecord
 from understudy.errors import InputError
 from understudy.fidelity.attention_maps import convolution_maps
 from understudy.models.config import ModelConfig
+from understudy.models.export import export_onnx
+from understudy.models.opening import open_model
 from understudy.models.zoo import build
 
 SHAPE = (1, 8, 8)
@@ -33,7 +37,7 @@ def looked(
     named = [(f"teacher {i}", model) for i, model in enumerate(teachers, 1)]
     with torch.no_grad():
         said = [model(inputs).argmax(1) for model in (*teachers, student)]
-    return copied_maps(named, student, inputs, said, said[0], None, start=3)
+    return copied_maps(named, student, inputs, said, said[0], None, numbers=range(3, 3 + len(inputs)))
 
 
 def test_how_each_kind_of_model_is_looked_at(inputs: Tensor) -> None:
@@ -110,3 +114,124 @@ def test_unlike_models_are_compared_by_what_both_have_at_the_larger_size() -> No
     ]  # fmt: skip
     assert all(len(shown.overlaps) == 2 and len(shown.classes) == 3 for shown in record.shown)
     assert kept["maps"].shape == (6, 3, 8, 8)
+
+
+class Explicit(nn.Module):
+    """A transformer of one block that computes its attention itself: nothing reads it, but its parts have 4 axes."""
+
+    def __init__(self, patch: nn.Module) -> None:
+        super().__init__()
+        self.patch, self.drop = patch, nn.Dropout(0.1)
+        self.query, self.head = nn.Linear(8, 8), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.patch, nn.Conv2d):
+            tokens = self.patch(x).flatten(2).mT
+        else:
+            tokens = self.patch(x.unfold(2, 2, 2).unfold(3, 2, 2).flatten(1, 3).flatten(2))
+        heads = self.query(tokens).unflatten(2, (2, 4)).transpose(1, 2)
+        mixed = self.drop((heads @ heads.mT).softmax(-1)) @ heads
+        return self.head(mixed.transpose(1, 2).flatten(2).mean(1))
+
+
+class ChannelsLast(nn.Module):
+    """A convolution, then a norm over the last axis of (B, h, w, c)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(1, 32, 2, stride=2), nn.LayerNorm(32), nn.Linear(32, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(self.conv(x).permute(0, 2, 3, 1)).mean((1, 2)))
+
+
+class Pooled(nn.Module):
+    """An image that is pooled before any convolution, and a perceptron."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool, self.head = nn.AvgPool2d(2), nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.pool(x).flatten(1))
+
+
+def perceptron(unflattened: bool) -> nn.Module:
+    if unflattened:
+        return nn.Sequential(nn.Flatten(), nn.Unflatten(1, SHAPE), nn.Flatten(), nn.Linear(64, 5))
+    torch.manual_seed(0)
+    return build(ModelConfig("mlp[6]", SHAPE, 5, mean=(0.5,), std=(0.5,))).eval()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [perceptron(False), perceptron(True), Explicit(nn.Linear(4, 8)), Pooled()],
+    ids=["normalised", "unflattened", "explicit attention", "pooled"],
+)
+def test_four_axes_are_no_maps_of_a_convolution(model: nn.Module, inputs: Tensor) -> None:
+    with pytest.raises(InputError, match="neither attention over patches nor maps of a convolution"):
+        viewer("student", model.eval(), inputs)
+
+
+def test_after_a_convolution_only_what_has_its_places_counts(inputs: Tensor) -> None:
+    assert viewer("student", ChannelsLast().eval(), inputs).layer == "conv"
+    assert viewer("student", Explicit(nn.Conv2d(1, 8, 2, stride=2)).eval(), inputs).layer == "patch"
+    pooled = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5)
+    )
+    assert viewer("student", pooled.eval(), inputs).layer == "2"
+
+
+def test_an_opened_onnx_file_has_the_maps_of_its_convolutions(inputs: Tensor, tmp_path: Path) -> None:
+    def opened(model: nn.Module, name: str) -> nn.Module:
+        export_onnx(model, tmp_path / name, SHAPE)
+        return open_model(tmp_path / name, shape=SHAPE, classes=5).module
+
+    conv = opened(net("cnn[4,8,16]"), "cnn.onnx")
+    layer = viewer("student", conv, inputs).layer
+    assert layer is not None
+    assert conv.get_submodule(layer).node.op in ("Conv", "Relu", "MaxPool", "AveragePool")
+    with pytest.raises(InputError, match="neither attention"):
+        viewer("student", opened(Explicit(nn.Linear(4, 8)).eval(), "tokens.onnx"), inputs)
+    with pytest.raises(InputError, match="neither attention"):
+        viewer("student", opened(perceptron(False), "mlp.onnx"), inputs)
+
+
+class Halves(nn.Module):
+    """Looks at nothing in dark images: its features are 0 there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 3, 3, padding=1, bias=False), nn.Linear(3, 5, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.conv(x).mean((2, 3)))
+
+
+def test_a_map_that_points_nowhere_has_no_overlap_and_no_divergence(inputs: Tensor) -> None:
+    torch.manual_seed(0)
+    one, other = Halves().eval(), Halves().eval()
+    some = inputs.clone()
+    some[:5] = 0.0
+    record, kept = looked([one], other, some)
+    (pair,) = record.pairs
+    for found in pair.measures.values():
+        assert found.same is not None
+        assert (found.same.count, found.undefined) == (7, 5)
+        assert found.chance is not None
+        assert found.chance.count < 7
+    assert min(shown.index for shown in record.shown) >= 3 + 5
+    assert len(kept["maps"]) == len(record.shown) == SHOWN
+    with pytest.raises(InputError, match="no example has a map of a teacher and one of the student"):
+        looked([one], other, torch.zeros(4, *SHAPE))
+
+
+def test_one_example_with_a_value_tells_no_interval(inputs: Tensor) -> None:
+    torch.manual_seed(0)
+    some = inputs.clone()
+    some[1:] = 0.0
+    record, _ = looked([Halves().eval()], Halves().eval(), some)
+    found = record.pairs[0].measures["iou@0.4"]
+    assert found.same is not None
+    assert (found.same.low, found.same.high, found.same.count) == (None, None, 1)
+    assert found.chance is None

@@ -52,6 +52,8 @@ def test_grad_cam_of_a_pooled_head_is_the_positive_part_of_it() -> None:
     logits = F.linear(features.mean((2, 3)), WEIGHT, BIAS)
     found = grad_cam(logits, features, CLASSES)
     assert torch.allclose(found, class_activation(FEATURES, WEIGHT, CLASSES).relu() / 10, atol=1e-6)
+    with pytest.raises(InputError, match="on the way to the logits"):
+        grad_cam(logits, 2 * features, CLASSES)
 
 
 def test_the_summed_map_is_the_sum_over_classes() -> None:

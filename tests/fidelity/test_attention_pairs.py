@@ -114,3 +114,19 @@ def test_what_cannot_be_compared() -> None:
     (pair,) = compare_maps({"t": maps(0), "s": maps(1)})
     with pytest.raises(InputError, match=r"unknown measure 'iou@0\.5'"):
         pair.estimate("iou@0.5")
+
+
+def test_a_map_that_is_even_is_left_out_where_asked() -> None:
+    given = {"a": maps(0), "b": maps(1)}
+    given["a"][:3] = 1.0
+    given["b"][2:5] = 0.0
+    (kept,) = compare_maps(given)
+    (strict,) = compare_maps(given, leave_out_even=True)
+    for measure, values in strict.values.items():
+        assert values.isnan().tolist() == [True] * 5 + [False] * 15
+        assert torch.equal(values[5:], kept.values[measure][5:])
+        assert strict.estimate(measure).undefined == 5
+    assert kept.estimate("iou@0.4").undefined == 0
+    gone = strict.chance["iou@0.4"].isnan()
+    assert torch.equal(strict.chance["kl"][~gone], kept.chance["kl"][~gone])
+    assert gone.any()

@@ -234,3 +234,19 @@ def test_models_without_attention_to_read() -> None:
 
     with pytest.raises(InputError, match="not on the way to its logits"):
         attention_slopes(Unread(), drawn(3, 6, 2, 2))
+
+
+def test_attention_inside_windows_is_none_over_the_image() -> None:
+    layer = nn.MultiheadAttention(4, 2, batch_first=True).eval()
+
+    class Windowed(nn.Module):
+        """The quarters of an image beside one another in the batch."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            quarters = x.unfold(2, 4, 4).unfold(3, 4, 4).reshape(-1, 16, 1).expand(-1, -1, 4)
+            return layer(quarters, quarters, quarters)[0].mean(1).unflatten(0, (len(x), 4)).mean(1)
+
+    with pytest.raises(InputError, match="20 rows of tokens for 5 examples, such as windows"):
+        attention_weights(Windowed(), IMAGES)
+    with pytest.raises(InputError, match="4 rows of tokens for 1 examples"):
+        attention_slopes(Windowed(), IMAGES[:1])

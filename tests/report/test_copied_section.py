@@ -109,11 +109,46 @@ def test_sentences_count_mistakes_and_never_claim_more(copied_maker: Maker) -> N
 
 
 def test_more_than_chance_is_said_only_where_the_intervals_lie_apart() -> None:
-    chance = Mean(0.3, 0.25, 0.35, 10)
-    assert "more than chance" in versus(Mean(0.6, 0.51, 0.7, 10), chance)
-    assert "share less than half" in versus(Mean(0.4, 0.36, 0.45, 10), chance)
-    assert "less than chance" in versus(Mean(0.1, 0.05, 0.2, 10), chance)
-    assert "cannot be told" in versus(Mean(0.33, 0.28, 0.4, 10), chance)
+    chance = Mean(0.3, 0.25, 0.35, 20)
+    assert "more than chance" in versus(Mean(0.6, 0.51, 0.7, 20), chance)
+    assert "share less than half" in versus(Mean(0.4, 0.36, 0.45, 20), chance)
+    assert "less than chance" in versus(Mean(0.1, 0.05, 0.2, 20), chance)
+    assert "cannot be told" in versus(Mean(0.33, 0.28, 0.4, 20), chance)
+
+
+def test_of_few_examples_nothing_is_told(copied_maker: Maker) -> None:
+    chance = Mean(0.3, 0.25, 0.35, 450)
+    assert "cannot be told from 19 examples" in versus(Mean(0.6, 0.51, 0.7, 19), chance)
+    assert "cannot be told from 1 example" in versus(Mean(0.6, None, None, 1), chance)
+    copied, _ = copied_maker()
+    alone = replace(copied, answers=replace(copied.answers, total_variation=Mean(0.25, None, None, 1)))
+    assert "it places 25.0% of the probability" in dict(copied_sentences(alone))["Its confidences."]
+    assert "None" not in copied_section(alone)
+
+
+def test_rows_and_labels_that_were_left_out_are_named(copied_maker: Maker) -> None:
+    copied, _ = copied_maker(1, labels=False)
+    lost = replace(copied, left_out=[5, 9], skipped={"labels": "3 of the 450 examples have none"})
+    drawn = plain(copied_section(lost))
+    assert "rows 3 to 454 of the split, but for 2 rows where a model’s logits are not finite." in drawn
+    assert "Nothing is held against the labels: 3 of the 450 examples have none." in drawn
+
+
+def test_the_table_of_maps_counts_its_examples(copied_maker: Maker) -> None:
+    copied, maps = copied_maker()
+    assert copied.attention is not None
+    assert ">440<" in attention_section(copied, maps, None, (0.0, 1.0))
+    assert "most overlap among 450." in attention_section(copied, maps, None, (0.0, 1.0))
+    even = replace(copied.attention.shown[0], overlaps=[None])
+    (pair,) = copied.attention.pairs
+    iou = replace(pair.measures["iou@0.4"], undefined=30)
+    fewer = replace(copied.attention, pairs=[replace(pair, measures={**pair.measures, "iou@0.4": iou})])
+    said = replace(copied, attention=fewer)
+    assert "most overlap among those of 450 that have one." in attention_section(said, maps, None, (0.0, 1.0))
+    assert "inputs where neither map is even" in dict(copied_sentences(said))["Where it looks."]
+    some = replace(copied.attention, shown=[even, *copied.attention.shown[1:]])
+    drawn = attention_section(replace(copied, attention=some), maps, None, (0.0, 1.0))
+    assert "overlap none, a map is even" in drawn
 
 
 def test_layers_are_named_shortly_and_the_nearest_is_found(copied_maker: Maker) -> None:
@@ -187,10 +222,21 @@ def test_every_picture_is_described(copied_maker: Maker) -> None:
 def test_the_temperature_panel_goes_without_labels(copied_maker: Maker) -> None:
     whole = over_temperature(copied_maker()[0].answers.temperatures)
     assert (
-        "Lowest: teacher 0.025 at T = 0.25; student 0.030 at T = 0.25; relative 0.050 at T = 0.25." in whole
+        "any two models to 0, so compare it at T = 1, where it is 0.050. "
+        "Lowest: teacher 0.025 at T = 0.25; student 0.030 at T = 0.25." in whole
     )
+    assert "The dotted line is T = 1" in whole
     without = over_temperature(copied_maker(1, labels=False)[0].answers.temperatures)
-    assert "Lowest: relative 0.050 at T = 0.25." in without
+    assert "Lowest" not in without
+
+
+def test_one_is_drawn_only_within_the_temperatures(copied_maker: Maker) -> None:
+    rows = [row for row in copied_maker()[0].answers.temperatures if row.temperature > 1]
+    rows.append(replace(rows[-1], temperature=4.0))
+    drawn = over_temperature(rows)
+    assert "The dotted line" not in drawn
+    assert "ideal" not in drawn
+    assert "compare it at T = 1. " in drawn
 
 
 def test_the_section_names_its_rows(copied_maker: Maker) -> None:

@@ -21,7 +21,7 @@ def copied_answers(
 ) -> AnswersRecord:
     """From both models' logits (B, C), B >= 1, on the same examples.
 
-    Shares have Clopper and Pearson's interval, distances the bootstrap's.
+    Shares have Clopper and Pearson's interval, distances the bootstrap's, or none where there is one example.
 
     Raises:
         InputError: logits that are not finite or differ in shape, labels that do not fit.
@@ -56,4 +56,5 @@ def _known_share(found: Estimate | None) -> Mean | None:
 
 
 def _distance(found: Estimate, values: Tensor) -> Mean:
-    return Mean(found.mean, *bootstrap_mean(values.cpu()), found.count)
+    low, high = bootstrap_mean(values.cpu()) if found.count > 1 else (None, None)
+    return Mean(found.mean, low, high, found.count)

@@ -18,20 +18,27 @@ LAYERS = 10  # of a model, at most
 _FEW = 2  # layers that a look into wrappers may add to
 PERMUTATIONS = 99  # random orders of the examples
 _BATCH = 100  # examples at once, fewer of wide layers
-_VALUES = 8_000_000  # of the widest layer, of all examples at once
+_VALUES = 8_000_000  # of all layers of both models, of all examples at once
 _BENDS = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish,
     nn.Softplus, nn.Tanh, nn.Sigmoid,
 )  # fmt: skip
 _WEIGHED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+# the same as operators of an opened ONNX file
+_ONNX_BENDS = (
+    "Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Gelu", "HardSwish", "Softplus", "Mish", "Tanh", "Sigmoid",
+)  # fmt: skip
+_ONNX_LINEAR = ("Gemm", "MatMul")
+_ONNX_WEIGHED = (*_ONNX_LINEAR, "Conv", "Add")
 
 
 def compared_layers(model: nn.Module, probe: Float[Tensor, "b ..."], most: int = LAYERS) -> dict[str, int]:
     """The layers to compare, in the order they end: name -> values that each gives of one example.
 
     The blocks of the model (parts with parts, in a row of several), the activations outside blocks, and the last
-    linear layer; without any of these the convolutions and linear layers. Of more than `most`, evenly spread ones,
-    the first and the last included. The model runs once on `probe` (B, ...), B >= 2, and is left as it was.
+    linear layer; with at most one of these the convolutions and linear layers, without any whatever ran. In an opened
+    ONNX file the operators that do the same. Of more than `most`, evenly spread ones, the first and the last
+    included. The model runs once on `probe` (B, ...), B >= 2, and is left as it was.
 
     Raises:
         InputError: no layer gives numbers of each example.
@@ -50,23 +57,32 @@ def compared_layers(model: nn.Module, probe: Float[Tensor, "b ..."], most: int =
 
     watch(model, probe, note)
     blocks = {name for name in _in_rows(model) & ran.keys() if _is_block(ran[name][0])}
-    linear = [name for name in ran if isinstance(ran[name][0], nn.Linear)]
+    linear = [name for name in ran if _is(ran[name][0], (nn.Linear,), _ONNX_LINEAR)]
     chosen: list[str] = []
     while True:
         outside = [name for name in ran if not any(name.startswith(f"{block}.") for block in blocks)]
-        chosen = [name for name in outside if name in blocks or isinstance(ran[name][0], _BENDS)]
+        chosen = [name for name in outside if name in blocks or _is(ran[name][0], _BENDS, _ONNX_BENDS)]
         chosen += [name for name in linear[-1:] if name not in chosen]
         wrappers = {name for name in blocks if any(inner.startswith(f"{name}.") for inner in blocks)}
         if len(chosen) > _FEW or not wrappers:
             break
         blocks -= wrappers  # a whole network as one part of a row says nothing: look into it
     if len(chosen) <= 1:
-        chosen = [name for name in ran if isinstance(ran[name][0], _WEIGHED)]
+        chosen = [name for name in ran if _is(ran[name][0], _WEIGHED, _ONNX_WEIGHED)] or list(ran)
     if not chosen:
         raise InputError(f"no layer of {type(model).__name__} gives numbers of each example")
     if len(chosen) > most:
         chosen = [chosen[round(i * (len(chosen) - 1) / (most - 1))] for i in range(most)]
     return {name: ran[name][1] for name in chosen}
+
+
+def _operator(part: nn.Module) -> str:
+    """The ONNX name of an operator of an opened file; "" for any other part."""
+    return str(getattr(getattr(part, "node", None), "op", ""))
+
+
+def _is(part: nn.Module, kinds: tuple[type[nn.Module], ...], operators: tuple[str, ...]) -> bool:
+    return isinstance(part, kinds) or _operator(part) in operators
 
 
 def _in_rows(model: nn.Module) -> set[str]:
@@ -80,6 +96,10 @@ def _in_rows(model: nn.Module) -> set[str]:
 
 def _is_block(part: nn.Module) -> bool:
     return not isinstance(part, nn.Sequential | nn.ModuleList) and next(part.children(), None) is not None
+
+
+def _kind(part: nn.Module) -> str:
+    return _operator(part) or type(part).__name__
 
 
 def copied_layers(
@@ -97,13 +117,13 @@ def copied_layers(
     out = []
     for name, teacher in teachers:
         rows = compared_layers(teacher, inputs[:2])
-        widest = max(*rows.values(), *columns.values())
-        batch = max(2 * FEWEST, min(_BATCH, _VALUES // widest))
+        held = sum(rows.values()) + sum(columns.values())
+        batch = max(2 * FEWEST, min(_BATCH, _VALUES // held))
         found = representation_map(
             teacher, student, inputs[order].split(batch), list(rows), list(columns), permutations=PERMUTATIONS
         )
         kinds = [
-            [type(model.get_submodule(layer)).__name__ for layer in layers]
+            [_kind(model.get_submodule(layer)) for layer in layers]
             for model, layers in ((teacher, rows), (student, columns))
         ]
         out.append(_record(name, found, *kinds))

@@ -14,17 +14,20 @@ from torch import Tensor, nn
 from understudy.auditing.copied_record import AttentionRecord, Likeness, LookedAt, MapPairRecord, Mean, the
 from understudy.errors import InputError
 from understudy.fidelity.attention_compare import THRESHOLD, rescaled
-from understudy.fidelity.attention_maps import convolution_maps, last_maps, transformer_maps
+from understudy.fidelity.attention_maps import convolution_maps, transformer_maps
 from understudy.fidelity.attention_pairs import MapEstimate, MapPair, compare_maps
 from understudy.fidelity.attention_weights import attention_weights
 from understudy.models.look import frozen
-from understudy.models.taps import shapes_of
+from understudy.models.taps import watch
 
 SHOWN = 6  # inputs whose maps are kept
 PLACES = 16  # a convolution's maps of fewer places tell next to nothing
 _IOU = f"iou@{THRESHOLD:g}"
 _AHEAD = 6  # tokens in front of the patches that are tried, such as a class token
 _VALUES = 400_000  # of all inputs at once
+_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+_POOLINGS = (nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d)
+_ONNX_CONVOLUTIONS, _ONNX_POOLINGS = ("Conv", "ConvTranspose"), ("MaxPool", "AveragePool")
 
 
 @dataclass(frozen=True)
@@ -57,14 +60,36 @@ def viewer(name: str, model: nn.Module, inputs: Float[Tensor, "b ..."]) -> Viewe
         grid = _grid(tokens - prefix, *inputs.shape[2:])
         if grid is not None:
             return Viewer(name, model, prefix=prefix, grid=grid)
-    shapes = {key: size for key, size in shapes_of(model, inputs[:1]).items() if len(size) == 4}
-    fine = [key for key, size in shapes.items() if size[2] * size[3] >= PLACES]
-    try:
-        return Viewer(name, model, layer=fine[-1] if fine else last_maps(model, inputs[:1]))
-    except InputError as error:
-        raise InputError(
-            f"{the(name)} has neither attention over patches nor maps of a convolution"
-        ) from error
+    places = _places(model, inputs[:1])
+    for fewest in (PLACES, 2):
+        if fine := [key for key, many in places.items() if many >= fewest]:
+            return Viewer(name, model, layer=fine[-1])
+    raise InputError(f"{the(name)} has neither attention over patches nor maps of a convolution")
+
+
+def _places(model: nn.Module, probe: Tensor) -> dict[str, int]:
+    """Layers that give a convolution's maps, in the order they end: name -> places of a map.
+
+    Four axes do not make maps: an input that was normalised, tokens beside tokens and channels in the last axis have
+    them too. A layer counts if it is a convolution or ran after one and has (h, w) of one, or of a pooling after one.
+    """
+    sizes: set[tuple[int, int]] = set()
+    found: dict[str, int] = {}
+
+    def note(name: str, part: nn.Module, tensor: Tensor | None) -> None:
+        found.pop(name, None)
+        if tensor is None or tensor.dim() != 4 or len(tensor) != len(probe):
+            return
+        size = tensor.shape[2], tensor.shape[3]
+        op = getattr(getattr(part, "node", None), "op", "")  # of an opened ONNX file
+        pools = isinstance(part, _POOLINGS) or op in _ONNX_POOLINGS
+        if isinstance(part, _CONVOLUTIONS) or op in _ONNX_CONVOLUTIONS or (sizes and pools):
+            sizes.add(size)
+        if size in sizes:
+            found[name] = math.prod(size)
+
+    watch(model, probe, note)
+    return found
 
 
 def _tokens(model: nn.Module, inputs: Tensor) -> int:
@@ -93,7 +118,7 @@ def copied_maps(
     said: Sequence[Int[Tensor, " b"]],
     classes: Int[Tensor, " b"],
     labels: Int[Tensor, " b"] | None,
-    start: int,
+    numbers: Sequence[int],
 ) -> tuple[AttentionRecord, dict[str, Tensor]]:
     """Every model's maps for one class an input, compared, and those of `SHOWN` inputs, from least to most alike.
 
@@ -102,7 +127,7 @@ def copied_maps(
 
     Args:
         teachers: (name, model).
-        inputs: (B, c, h, w), else they are refused; rows `start`, `start` + 1, ... of the split.
+        inputs: (B, c, h, w), else they are refused. numbers: (B,) their rows in the split.
         said: (B,) the class each model names, the teachers' first; classes: (B,) the one that is explained.
         labels: (B,) or None.
 
@@ -110,24 +135,28 @@ def copied_maps(
         the record, and "inputs" (K, c, h, w) and "maps" (K, models, h, w) in [0, 1], of the shown.
 
     Raises:
-        InputError: a model has no maps; the message says which and why.
+        InputError: a model has no maps, the message says which and why; or no two that can be compared.
     """
     viewers = [viewer(name, model, inputs) for name, model in (*teachers, ("student", student))]
     kind = _convolutions(viewers, inputs[:2], classes[:2])
     maps = {one.name: _maps(one, kind, inputs, classes) for one in viewers}
     sizes = {name: (found.shape[1], found.shape[2]) for name, found in maps.items()}
     size = max(sizes.values(), key=math.prod)
-    pairs = compare_maps(maps, size=None if len(set(sizes.values())) == 1 else size)
+    pairs = compare_maps(maps, size=None if len(set(sizes.values())) == 1 else size, leave_out_even=True)
     others = [name for name, _ in teachers]
     overlaps = torch.stack([pair.values[_IOU] for pair in pairs if pair.other == "student"])
-    rows = _spread(overlaps.mean(0))
+    rows = _spread(overlaps.nanmean(0))
+    if not rows:
+        raise InputError(
+            "no example has a map of a teacher and one of the student that differ over their places"
+        )
     stacked = torch.stack([rescaled(maps[one.name][rows], size) for one in viewers], 1)
     shown = [
         LookedAt(
-            index=start + row,
+            index=numbers[row],
             label=None if labels is None else int(labels[row]),
             classes=[int(answer[row]) for answer in said],
-            overlaps=overlaps[:, row].tolist(),
+            overlaps=[None if value != value else value for value in overlaps[:, row].tolist()],
         )
         for row in rows
     ]
@@ -183,8 +212,8 @@ def _words(one: Viewer, kind: str, size: tuple[int, int]) -> str:
 
 
 def _spread(overlaps: Float[Tensor, " b"], many: int = SHOWN) -> list[int]:
-    """Rows at even steps through the order of the overlaps, the least alike first."""
-    order = overlaps.argsort(stable=True).tolist()
+    """Rows at even steps through the order of the overlaps, the least alike first; NaN have no place in it."""
+    order = [row for row in overlaps.argsort(stable=True).tolist() if overlaps[row] == overlaps[row]]
     many = min(many, len(order))
     return [order[(2 * i + 1) * len(order) // (2 * many)] for i in range(many)]
 
@@ -198,6 +227,7 @@ def _pair(pair: MapPair) -> MapPairRecord:
 
 
 def _mean(found: MapEstimate) -> Mean | None:
-    if found.mean is None or found.low is None or found.high is None:
+    if found.mean is None:
         return None
-    return Mean(found.mean, found.low, found.high, found.examples)
+    ends = (found.low, found.high) if found.examples > 1 else (None, None)  # one value tells no interval
+    return Mean(found.mean, *ends, found.examples)

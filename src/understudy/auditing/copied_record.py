@@ -11,11 +11,11 @@ from understudy.fidelity.tempered import AtTemperature
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over `count` examples and its interval [low, high] at 95 %."""
+    """A mean over `count` examples and its interval [low, high] at 95 %; without ends where one value tells none."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     count: int
 
 
@@ -47,7 +47,8 @@ class AnswersRecord:
 class Likeness:
     """One measure of two models' maps: of the same input, and by chance, of different inputs.
 
-    Null where no example has a value; `undefined` counts those without one (a map that is even has no ranks).
+    Null where no example has a value; `undefined` counts those without one: a map of either model that is the same
+    everywhere points nowhere.
     """
 
     same: Mean | None
@@ -68,13 +69,13 @@ class MapPairRecord:
 class LookedAt:
     """An input whose maps are shown: its row in the split, its label, what each model says, how far maps overlap.
 
-    `overlaps`: of each teacher's map with the student's, in the teachers' order.
+    `overlaps`: of each teacher's map with the student's, in the teachers' order; null where one is the same everywhere.
     """
 
     index: int
     label: int | None
     classes: list[int]
-    overlaps: list[float]
+    overlaps: list[float | None]
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ class LayersRecord:
 class CopiedRecord:
     """What the student copied, on `examples` rows of the split from `start` on, as they are.
 
-    `skipped`: "attention" or "layers" -> why the pair does not allow it.
+    `skipped`: "attention" or "layers" -> why the pair does not allow it; "labels" -> why none were used though there
+    are some. `left_out`: rows of that range that are not among the examples, as a model's logits are not finite there.
     """
 
     start: int
@@ -131,6 +133,7 @@ class CopiedRecord:
     layers: list[LayersRecord]
     seconds: float
     skipped: dict[str, str] = field(default_factory=dict)
+    left_out: list[int] = field(default_factory=list)
 
 
 def the(model: str) -> str:

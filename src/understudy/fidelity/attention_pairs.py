@@ -79,6 +79,8 @@ class MapComparison:
             must be of one size. Ranks and divergences of enlarged maps count made-up places.
         smoothing: of `map_divergence`.
         seed: of which examples are held against one another for chance.
+        leave_out_even: no value (NaN) where one of two maps is the same everywhere: it points nowhere, and `overlap`
+            and `map_divergence` would count two such as fully alike. `together` keeps them.
 
     Raises:
         InputError: fewer than two names or one twice, no threshold or one twice.
@@ -92,6 +94,7 @@ class MapComparison:
         size: tuple[int, int] | None = None,
         smoothing: float = 0.01,
         seed: int = 0,
+        leave_out_even: bool = False,
     ) -> None:
         for given, what, fewest in ((names, "models", 2), (thresholds, "thresholds", 1)):
             if len(given) < fewest or len(set(given)) < len(given):
@@ -99,7 +102,7 @@ class MapComparison:
                     f"a comparison needs {fewest} {what} at least, each once, found {list(given)}"
                 )
         self.names, self.thresholds, self.size = tuple(names), tuple(thresholds), size
-        self.smoothing = smoothing
+        self.smoothing, self.leave_out_even = smoothing, leave_out_even
         self._random = torch.Generator().manual_seed(seed)
         self._pairs = list(combinations(self.names, 2))
         self._values: list[dict[tuple[str, str], dict[str, Tensor]]] = []
@@ -153,6 +156,9 @@ class MapComparison:
         found = {_iou(threshold): overlap((one, other), threshold) for threshold in self.thresholds}
         found[RANK] = rank_correlation(one, other)
         found[KL] = map_divergence(one, other, self.smoothing)
+        if self.leave_out_even:
+            even = (one.amax((1, 2)) == 0) | (other.amax((1, 2)) == 0)  # as `rescaled` leaves such maps
+            found = {name: values.masked_fill(even, torch.nan) for name, values in found.items()}
         return {name: values.cpu() for name, values in found.items()}
 
     def _check_begun(self) -> None:
@@ -167,13 +173,21 @@ def compare_maps(
     size: tuple[int, int] | None = None,
     smoothing: float = 0.01,
     seed: int = 0,
+    leave_out_even: bool = False,
 ) -> list[MapPair]:
     """Every two models' maps of the same examples held against each other, as `MapComparison` in one go.
 
     Raises:
         InputError: as `MapComparison`.
     """
-    comparison = MapComparison(list(maps), thresholds=thresholds, size=size, smoothing=smoothing, seed=seed)
+    comparison = MapComparison(
+        list(maps),
+        thresholds=thresholds,
+        size=size,
+        smoothing=smoothing,
+        seed=seed,
+        leave_out_even=leave_out_even,
+    )
     comparison.update(maps)
     return comparison.pairs()
 

@@ -71,7 +71,7 @@ def _observed(model: nn.Module, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
         output = model(inputs, output_attentions=True)
         seen = list(getattr(output, "attentions", None) or ())
     else:
-        with _Explicit() as mode:
+        with _Explicit(len(inputs)) as mode:
             output = model(inputs)
         seen = mode.seen
     if not seen:
@@ -128,8 +128,9 @@ def explicit_attention(
 class _Explicit(TorchFunctionMode):
     """Inside the block fused attention is computed step by step, and its weights are kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, examples: int) -> None:
         super().__init__()
+        self.examples = examples
         self.seen: list[Tensor] = []
 
     def __torch_function__(
@@ -168,6 +169,11 @@ class _Explicit(TorchFunctionMode):
         wanted = named.get("need_weights", True)
         averaged = named.get("average_attn_weights", True)
         mixed, weights = func(*args, **{**named, "need_weights": True, "average_attn_weights": False})
+        if weights.dim() == 4 and len(weights) != self.examples:
+            raise InputError(
+                f"a map needs attention of all tokens to all of an image; found {len(weights)} rows of tokens for "
+                f"{self.examples} examples, such as windows of an image each"
+            )
         # What is returned is a view of what the values were mixed by; only its base lies on the way to the logits.
         self.seen.append(weights if weights._base is None else weights._base)
         if not wanted:

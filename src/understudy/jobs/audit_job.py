@@ -19,6 +19,7 @@ from torch import Tensor
 
 from understudy.auditing.certificates import CertificateFolder
 from understudy.auditing.copied import look_closer
+from understudy.auditing.copied_record import CopiedRecord
 from understudy.auditing.examine import Examination, examine, unsound
 from understudy.auditing.files import MAPS, save_cases, to_json, witness_tensor
 from understudy.auditing.nodes import at_nodes
@@ -158,7 +159,18 @@ def _examined(
         kept = CertificateFolder(folder, settings.start, teacher.sha256, student.sha256)
     teacher, student, points_of = at_nodes(teacher, student, data)
     # before the attacks: what goes wrong here should not cost an hour first
-    closer, maps = look_closer(teacher, student, points_of, settings.start, device) if copied else (None, {})
+    closer: CopiedRecord | None = None
+    maps: dict[str, Tensor] = {}
+    if copied:
+        with Progress("what was copied", quiet) as bar:
+            closer, maps = look_closer(
+                teacher,
+                student,
+                points_of,
+                settings.start,
+                device,
+                lambda what, done, total: bar.update(done, total, what),
+            )
     searching = settings.certify in PROVING
     with SearchLines(quiet) if searching else Progress("audit", quiet) as shown:
         found = examine(

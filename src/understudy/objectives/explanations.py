@@ -37,7 +37,11 @@ def grad_cam(
     if not logits.requires_grad or not features.requires_grad:
         raise InputError("GradCAM needs the graph from the features to the logits, and there is none")
     explained = logits.gather(1, classes[:, None]).sum()
-    (slope,) = torch.autograd.grad(explained, features, create_graph=keep_graph, retain_graph=True)
+    (slope,) = torch.autograd.grad(
+        explained, features, create_graph=keep_graph, retain_graph=True, allow_unused=True
+    )
+    if slope is None:
+        raise InputError("GradCAM needs features on the way to the logits, and these lead elsewhere")
     found = (slope.mean((2, 3), keepdim=True) * features).sum(1).relu()
     return found if keep_graph else found.detach()
 

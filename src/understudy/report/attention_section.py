@@ -36,6 +36,10 @@ def attention_section(
         why = record.skipped.get("attention", "nothing was found to compare")
         return section(title, el("p", f"Not measured: {why}.", class_="absent"))
     kinds = "; ".join(f"{name}: {kind}" for name, kind in zip(found.models, found.maps, strict=True))
+    undefined = any(
+        one.undefined for pair in found.pairs for name, one in pair.measures.items() if "iou" in name
+    )
+    among = f"those of {found.examples} that have one" if undefined else f"{found.examples}"
     enlarged = f" Maps of {' and '.join(found.enlarged)} were enlarged to it." if found.enlarged else ""
     return section(
         title,
@@ -43,7 +47,7 @@ def attention_section(
         _table(found),
         el("p", f"Maps: {kinds}.{enlarged}", class_="hint"),
         lead="The stronger the colour, the more a place speaks for the class that the teacher names. The inputs "
-        f"shown are taken at even steps from the least to the most overlap among {found.examples}.",
+        f"shown are taken at even steps from the least to the most overlap among {among}.",
     )
 
 
@@ -101,7 +105,7 @@ def _card(
         alt = f"{point}, where {the(who)} looks; it says {_class(said, names)}"
         views.append((looked(image, *ends, strength, alt), f"{who}: says {_class(said, names)}"))
     above = maps > found.threshold
-    overlap = ", ".join(percent(value) for value in one.overlaps)
+    overlap = ", ".join("none, a map is even" if value is None else percent(value) for value in one.overlaps)
     alt = f"{point}, where both look: overlap {overlap}"
     views.append(
         (shared(image, *ends, np.logical_or.reduce(above[:-1]), above[-1], alt), f"overlap {overlap}")
@@ -131,11 +135,15 @@ def _table(found: AttentionRecord) -> Markup:
                     el("th", f"{name}, {pair.one} and {pair.other}", scope="row"),
                     _value(one.same, share),
                     _value(one.chance, share),
-                    cell(meaning, absent),
+                    cell(f"{one.same.count:,}" if one.same else "0", absent),
+                    cell(meaning),
                 ]
             )
     return table(
-        "Maps of both", ["", "On the same input", "By chance: on different inputs", "Meaning"], rows, fit=True
+        "Maps of both",
+        ["", "On the same input", "By chance: on different inputs", "Examples", "Meaning"],
+        rows,
+        fit=True,
     )
 
 

@@ -22,14 +22,16 @@ def copied_section(record: CopiedRecord | None) -> Markup:
     if record is None:
         return section(title, el("p", "Not measured: this audit left it out.", class_="absent"))
     a = record.answers
-    last = record.start + record.examples - 1
+    last = record.start + record.examples + len(record.left_out) - 1
+    lost = len(record.left_out)
+    less = f", but for {count(lost, 'row')} where a model’s logits are not finite" if lost else ""
     return section(
         title,
         *(el("p", el("strong", what), " ", said, class_="prose") for what, said in copied_sentences(record)),
         _table(a),
         panels(_by_confidence(a.by_confidence), _reliability(a), over_temperature(a.temperatures)),
         lead=f"Measured on {examples(record)} as they are, without any attack: rows {record.start} to {last} of the "
-        "split. Intervals in brackets are at 95%.",
+        f"split{less}. Intervals in brackets are at 95%.",
     )
 
 

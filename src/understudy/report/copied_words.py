@@ -29,7 +29,8 @@ def _answers(record: CopiedRecord) -> str:
     a = record.answers
     said = f"It names the teacher’s class on {shown(a.agreement, True)} of {examples(record)}."
     if a.accuracy_teacher is None:
-        return said
+        why = record.skipped.get("labels")
+        return f"{said} Nothing is held against the labels: {why}." if why else said
     wrong = a.agreement_where_wrong
     if wrong is None:
         return f"{said} The teacher is right on all of them."
@@ -58,6 +59,8 @@ def _attention(record: AttentionRecord) -> str:
         if pair.other != "student" or found.same is None:
             continue
         said = f"Of the places where {the(pair.one)} or the student looks, both look at {shown(found.same, True)}"
+        if found.undefined:
+            said += f" on the {count(found.same.count, 'input')} where neither map is even"
         if found.chance is not None:
             said += f"; on two different inputs, by chance, it would be {shown(found.chance, True)}. "
             said += versus(found.same, found.chance)
@@ -65,14 +68,22 @@ def _attention(record: AttentionRecord) -> str:
     return ". ".join(parts) + "." if parts else ""
 
 
+ENOUGH = 20  # examples below which an interval by the bootstrap covers less than it says
+
+
 def versus(same: Mean, chance: Mean) -> str:
-    """Whether two intervals lie apart, in words."""
+    """Whether two intervals lie apart, in words; of fewer than `ENOUGH` examples nothing is said."""
+    untold = "Whether they look at the same places more than by chance cannot be told from"
+    if (fewest := min(same.count, chance.count)) < ENOUGH:
+        return f"{untold} {count(fewest, 'example')}"
+    if same.low is None or same.high is None or chance.low is None or chance.high is None:
+        return f"{untold} this"
     if same.low > chance.high:
         said = "They look at the same places more than chance would have it"
         return f"{said}, but share less than half of them" if same.high < 0.5 else said
     if same.high < chance.low:
         return "They look at the same places less than chance would have it"
-    return "Whether they look at the same places more than by chance cannot be told from this"
+    return f"{untold} this"
 
 
 def _layers(found: list[LayersRecord]) -> str:
@@ -126,4 +137,5 @@ def examples(record: CopiedRecord) -> str:
 def shown(found: Mean, share: bool = False) -> str:
     """A mean with its interval."""
     value = percent(found.mean) if share else number(found.mean)
-    return f"{value} ({interval((found.low, found.high), share)})"
+    ends = interval((found.low, found.high), share)
+    return f"{value} ({ends})" if ends else value

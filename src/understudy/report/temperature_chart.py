@@ -15,9 +15,10 @@ from understudy.report.words import number
 _TICKS = (0.25, 0.5, 1, 2, 4, 8)
 _TITLE = "Calibration error over the temperature"
 _CAPTION = (
-    "Both models’ logits divided by T; the dotted line is T = 1, the models as they are. Dashed: the student’s "
-    "confidence against the teacher’s in place of the labels (relative ECE); where it is low, the two are equally sure."
+    "Both models’ logits divided by T. Dashed: the student’s confidence against the teacher’s in place of the labels "
+    "(relative ECE); where it is low, the two are equally sure."
 )
+_FALLS = "A large T brings the relative error of any two models to 0, so compare it at T = 1"
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,11 @@ def over_temperature(rows: Sequence[AtTemperature], title: str = _TITLE, caption
     ticks = [(math.log2(t), f"{t:g}") for t in _TICKS if ends[0] <= t <= ends[1]]
     frame = Frame((math.log2(ends[0]), math.log2(ends[1])), (0, top), right=76)
     marks: list[str | None] = [
-        axes(frame, ticks, nice_ticks(0, top, 4), "temperature of both", "expected calibration error"),
-        line(frame, [(0, 0), (0, top)], "ideal"),
+        axes(frame, ticks, nice_ticks(0, top, 4), "temperature of both", "expected calibration error")
     ]
+    as_they_are = ends[0] <= 1 <= ends[1]
+    if as_they_are:
+        marks.append(line(frame, [(0, 0), (0, top)], "ideal"))
     labels: list[tuple[Number, str, str]] = []
     lowest = []
     for one in curves:
@@ -57,11 +60,21 @@ def over_temperature(rows: Sequence[AtTemperature], title: str = _TITLE, caption
             read = f"{one.name}, T = {t:.2g}: {number(error)}"
             marks.append(dot(frame.x(x), frame.y(error), one.colour, read, one.shape, 0.8))
         labels.append((one.points[-1][1], one.name, one.colour))
-        t, least = min(one.points, key=lambda point: point[1])
-        lowest.append(f"{one.name} {number(least)} at T = {t:.2g}")
+        if not one.dashed:  # where the relative error is lowest says nothing: it falls with T for any two
+            t, least = min(one.points, key=lambda point: point[1])
+            lowest.append(f"{one.name} {number(least)} at T = {t:.2g}")
     marks += end_labels(frame, labels)
-    said = f"Lowest: {'; '.join(lowest)}."
+    parts = ["The dotted line is T = 1, the models as they are."] if as_they_are else []
+    parts += [_FALLS + _at_one(rows)]
+    parts += [f"Lowest: {'; '.join(lowest)}."] if lowest else []
+    said = " ".join(parts)
     return panel(title, chart(frame, title, said, *marks), f"{caption} {said}")
+
+
+def _at_one(rows: Sequence[AtTemperature]) -> str:
+    """The relative error there, where it was measured."""
+    found = next((row.relative_ece for row in rows if row.temperature == 1), None)
+    return "." if found is None else f", where it is {number(found)}."
 
 
 def _known(points: Iterable[tuple[float, float | None]]) -> list[tuple[float, float]]:
