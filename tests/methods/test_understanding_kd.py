@@ -109,7 +109,7 @@ def test_relations_are_the_teachers_and_the_same_for_a_class() -> None:
 def test_sources() -> None:
     assert TeacherLevels().source(0.0, 1.0) == AsIs()
     assert TeacherLevels(keep="topk").source(0.0, 1.0) == AsIs()
-    assert TeacherLevels(keep="pt+rel", relation_temperature=2.0).source(0.0, 1.0) == WithRelations(2.0)
+    assert TeacherLevels(keep="pt+rel", relation_temperature=2.0).source(0.0, 1.0) == WithRelations(2.0, True)
 
 
 def test_what_is_refused() -> None:
@@ -124,6 +124,13 @@ def test_what_is_refused() -> None:
     batch = us.Batch({"clean": torch.rand(12, 1, 6, 6)}, torch.arange(12), LABELS)
     with pytest.raises(us.InputError, match="can be looked into"):
         WithRelations(0.3).show(batch, Cast(tiny_mlp(), lambda x: TEACHER), Randomness(0))
+    cast = Cast(tiny_mlp(), Memo(tiny_mlp(seed=1)))
+    kept = (
+        WithRelations(1e-4).show(batch, cast, Randomness(0)).notes[RELATIONS]
+    )  # the label alone: fit for "rel"
+    torch.testing.assert_close(kept, torch.eye(kept.shape[1])[LABELS])
+    with pytest.raises(us.InputError, match="take a higher one"):
+        WithRelations(1e-4, shared=True).show(batch, cast, Randomness(0))
     flat = nn.Sequential(
         nn.Flatten(), nn.Linear(36, 8), nn.Unflatten(1, (8, 1)), nn.AvgPool1d(1), nn.Flatten()
     )

@@ -76,9 +76,13 @@ def head_weights(model: nn.Module, classes: int) -> Tensor:
 
 @dataclass(frozen=True)
 class WithRelations(Source):
-    """Notes how the teacher's last layer relates each example's class to all: "relations" (B, C)."""
+    """Notes how the teacher's last layer relates each example's class to all: "relations" (B, C).
+
+    `shared`: whether something is to be shared among the other classes, which must have some weight then.
+    """
 
     temperature: float
+    shared: bool = False
 
     def show(self, batch: Batch, cast: Cast, random: Randomness) -> Batch:
         """The batch with its note."""
@@ -88,6 +92,11 @@ class WithRelations(Source):
             )
         classes = cast.teacher(batch.clean).shape[1]
         table = class_relations(head_weights(cast.teacher.module, classes), self.temperature)
+        if self.shared and not bool((table - table.diag().diag()).sum(1).all()):
+            raise InputError(
+                f"at relation_temperature={self.temperature:g} a class is related to itself alone, so that nothing "
+                "says how to share among the others: take a higher one"
+            )
         return replace(batch, notes={**batch.notes, RELATIONS: table[batch.labels]})
 
 
@@ -126,7 +135,9 @@ class TeacherLevels(Method):
 
     def source(self, low: float, high: float) -> Source:
         """The data as they are, with the classes' relations where they are kept."""
-        return WithRelations(self.relation_temperature) if "rel" in self.keep else AsIs()
+        return (
+            WithRelations(self.relation_temperature, self.keep == "pt+rel") if "rel" in self.keep else AsIs()
+        )
 
     def rehearse(self, teacher: Outputs, batch: Batch) -> Mapping[str, Tensor]:
         """Relations as of a teacher whose last layer has the batch's first answers for weights."""
