@@ -7,7 +7,7 @@ import math
 import pytest
 
 from understudy.errors import InputError
-from understudy.experiments.findings import OPEN, REFUTED, Finding, judge, sentence_on, untold
+from understudy.experiments.findings import OPEN, REFUTED, Finding, judge, less, sentence_on, untold
 
 
 def finding(name: str, verdict: str) -> Finding:
@@ -54,3 +54,10 @@ def test_a_part_that_never_came_up_is_not_told() -> None:
     found = untold("a", "b", [0.0, 0.0, 0.0], share=False)
     assert (found.mean, found.low, found.high, found.verdict, found.share) == (0.0, None, None, OPEN, False)
     assert judge("a", "b", [0.0, 0.0, 0.0]).verdict == REFUTED
+
+
+def test_a_difference_is_taken_seed_by_seed() -> None:
+    values = {("a", "x"): [3.0, 5.0], ("b", "x"): [1.0, 7.0]}
+    assert less(values, "x", "a", "b") == [2.0, -2.0]
+    with pytest.raises(ValueError, match="zip"):
+        less({**values, ("b", "x"): [1.0]}, "x", "a", "b")

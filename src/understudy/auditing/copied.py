@@ -88,7 +88,8 @@ def look_closer(
     if not sound.any():
         raise InputError(f"no row from {rows.start} to {rows.stop - 1} has finite logits of both models")
     inputs, logits = inputs[sound], (logits[0][sound], logits[1][sound])
-    numbers = torch.arange(rows.start, rows.stop)[sound.cpu()].tolist()
+    every, kept = torch.arange(rows.start, rows.stop), sound.cpu()
+    numbers, left_out = every[kept].tolist(), every[~kept].tolist()
     labels, skipped = _labels(data, numbers, device)
     attention: AttentionRecord | None = None
     layers: list[LayersRecord] = []
@@ -116,7 +117,6 @@ def look_closer(
     answers = copied_answers(*logits, labels)
     tell("all", _PARTS, _PARTS)
     seconds = round(time.perf_counter() - began, 3)
-    left_out = [row for row in range(rows.start, rows.stop) if row not in set(numbers)]
     found = CopiedRecord(rows.start, len(inputs), answers, attention, layers, seconds, skipped, left_out)
     return found, shown
 

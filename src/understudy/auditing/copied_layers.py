@@ -12,7 +12,7 @@ from understudy.auditing.copied_record import LayersRecord
 from understudy.errors import InputError
 from understudy.fidelity.representation import FEWEST
 from understudy.fidelity.representation_map import CKAMap, representation_map
-from understudy.models.taps import watch
+from understudy.models.taps import operator_of, watch
 
 LAYERS = 10  # of a model, at most
 _FEW = 2  # layers that a look into wrappers may add to
@@ -76,13 +76,8 @@ def compared_layers(model: nn.Module, probe: Float[Tensor, "b ..."], most: int =
     return {name: ran[name][1] for name in chosen}
 
 
-def _operator(part: nn.Module) -> str:
-    """The ONNX name of an operator of an opened file; "" for any other part."""
-    return str(getattr(getattr(part, "node", None), "op", ""))
-
-
 def _is(part: nn.Module, kinds: tuple[type[nn.Module], ...], operators: tuple[str, ...]) -> bool:
-    return isinstance(part, kinds) or _operator(part) in operators
+    return isinstance(part, kinds) or operator_of(part) in operators
 
 
 def _in_rows(model: nn.Module) -> set[str]:
@@ -99,7 +94,7 @@ def _is_block(part: nn.Module) -> bool:
 
 
 def _kind(part: nn.Module) -> str:
-    return _operator(part) or type(part).__name__
+    return operator_of(part) or type(part).__name__
 
 
 def copied_layers(

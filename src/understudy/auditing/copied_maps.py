@@ -18,7 +18,7 @@ from understudy.fidelity.attention_maps import convolution_maps, transformer_map
 from understudy.fidelity.attention_pairs import MapEstimate, MapPair, compare_maps
 from understudy.fidelity.attention_weights import attention_weights
 from understudy.models.look import frozen
-from understudy.models.taps import watch
+from understudy.models.taps import operator_of, watch
 
 SHOWN = 6  # inputs whose maps are kept
 PLACES = 16  # a convolution's maps of fewer places tell next to nothing
@@ -81,7 +81,7 @@ def _places(model: nn.Module, probe: Tensor) -> dict[str, int]:
         if tensor is None or tensor.dim() != 4 or len(tensor) != len(probe):
             return
         size = tensor.shape[2], tensor.shape[3]
-        op = getattr(getattr(part, "node", None), "op", "")  # of an opened ONNX file
+        op = operator_of(part)
         pools = isinstance(part, _POOLINGS) or op in _ONNX_POOLINGS
         if isinstance(part, _CONVOLUTIONS) or op in _ONNX_CONVOLUTIONS or (sizes and pools):
             sizes.add(size)

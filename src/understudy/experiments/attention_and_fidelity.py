@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from understudy.experiments.base import Experiment, Metric, Result, Setting
-from understudy.experiments.findings import Finding, judge
+from understudy.experiments.findings import Finding, judge, less
 from understudy.experiments.parts.attention_looks import NAMES, alike, asked, looks
 from understudy.experiments.parts.attention_pictures import against_overlap, gallery
 from understudy.experiments.parts.attention_teachers import PAIRS, Ready, Sizes, Taught
@@ -158,16 +158,13 @@ class AttentionAndFidelity(Experiment[Sizes, Ready]):
     def judge(self, scale: Sizes, values: Mapping[tuple[str, str], Sequence[float]]) -> list[Finding]:
         """What strong/strong changes; whether it does so elsewhere too; and whether overlap alone does."""
 
-        def less(metric: str, one: str, other: str) -> list[float]:
-            return [a - b for a, b in zip(values[one, metric], values[other, metric], strict=True)]
-
         def part(name: str, metric: str, one: str, other: str) -> Finding:
             said = f"{WORDS[metric]}: {_short(one)} less {_short(other)}"
-            return judge(name, said, less(metric, one, other), self.metrics[metric].share)
+            return judge(name, said, less(values, metric, one, other), self.metrics[metric].share)
 
         def over_pairs(metric: str) -> list[float]:
             """z-scored less not, the mean over the two pairs."""
-            both = (less(metric, _name("z-scored", pair), "/".join(pair)) for pair in (WEAK, STRONG))
+            both = (less(values, metric, _name("z-scored", pair), "/".join(pair)) for pair in (WEAK, STRONG))
             return [sum(one) / 2 for one in zip(*both, strict=True)]
 
         weak, strong, all_strong = "/".join(WEAK), "/".join(STRONG), _name("strong view", STRONG)

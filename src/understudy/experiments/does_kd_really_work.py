@@ -29,7 +29,7 @@ from understudy.data.loader import in_order
 from understudy.data.randomness import Randomness
 from understudy.errors import InputError
 from understudy.experiments.base import Experiment, Metric, Scale, Setting
-from understudy.experiments.findings import Finding, judge
+from understudy.experiments.findings import Finding, judge, less
 from understudy.experiments.parts.asking import ask
 from understudy.experiments.parts.teacher_line import Shown, ShownSD, start_towards
 from understudy.fidelity.floor import FidelityBesideFloor
@@ -247,9 +247,6 @@ class DoesKdReallyWork(Experiment[Sizes, Ready]):
         most = max(all_of, key=lambda one: one.examples).name
         best = max(random, key=lambda one: sum(values[one.name, "test_agreement"])).name
 
-        def difference(metric: str, one: str, other: str) -> list[float]:
-            return [a - b for a, b in zip(values[one, metric], values[other, metric], strict=True)]
-
         def short(name: str) -> list[float]:
             return [FULL_AGREEMENT - found for found in values[name, "test_agreement"]]
 
@@ -272,17 +269,17 @@ class DoesKdReallyWork(Experiment[Sizes, Ready]):
             judge(
                 "a start beside the teacher helps",
                 f"test agreement from {near} less that from random weights",
-                difference("test_agreement", near, base),
+                less(values, "test_agreement", near, base),
             ),
             judge(
                 "more data raise the test agreement",
                 f"test agreement with {most} less that with {scale.teacher_examples}",
-                difference("test_agreement", most, base),
+                less(values, "test_agreement", most, base),
             ),
             judge(
                 "more data lower the agreement on what was shown",
                 f"agreement on what was shown with {scale.teacher_examples} inputs less that with {most}",
-                difference("shown_agreement", base, most),
+                less(values, "shown_agreement", base, most),
             ),
         ]
 

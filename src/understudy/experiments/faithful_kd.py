@@ -30,11 +30,10 @@ from understudy.auditing.examine import counted_points
 from understudy.bounds import PairBounds
 from understudy.bounds.graph import Graph
 from understudy.data.dataset import DataSet
-from understudy.data.loader import in_order
 from understudy.errors import InputError
 from understudy.experiments.base import Experiment, Metric, Result, Setting
-from understudy.experiments.findings import Finding, judge
-from understudy.experiments.parts.asking import ask
+from understudy.experiments.findings import Finding, judge, less
+from understudy.experiments.parts.asking import fidelity_on
 from understudy.experiments.parts.confidence_gaps import Known, accuracy_under_attack, gaps_around
 from understudy.experiments.parts.faithful_kd_settings import (
     METHODS,
@@ -44,7 +43,6 @@ from understudy.experiments.parts.faithful_kd_settings import (
     settings_of,
 )
 from understudy.fidelity.emplb import GapAttack, Pair
-from understudy.fidelity.streaming import Fidelity
 from understudy.jobs.opening import open_data
 from understudy.jobs.training_job import TrainingRequest, run_training
 
@@ -183,10 +181,7 @@ class FaithfulKD(Experiment[Sizes, Ready]):
         known = _known(scale, taught, student, ready.points, ready.test, seed)
         lower, upper = _means(known, "lower"), _means(known, "upper")
         near = 1 + scale.radii.index(scale.near)
-        fidelity = Fidelity()
-        for batch in in_order(ready.test, 512):
-            fidelity.update(ask(taught.net, batch.clean), ask(student, batch.clean), batch.labels)
-        tested = fidelity.result()
+        tested = fidelity_on(ready.test, taught.net, student)
         assert tested.student_accuracy is not None
         assert tested.teacher_accuracy is not None
         return {
@@ -212,9 +207,6 @@ class FaithfulKD(Experiment[Sizes, Ready]):
     def judge(self, scale: Sizes, values: Mapping[tuple[str, str], Sequence[float]]) -> list[Finding]:
         """What the abstract and the summary say of the four methods; what is left open is on the page."""
 
-        def less(metric: str, one: str) -> list[float]:
-            return [a - b for a, b in zip(values["SD", metric], values[one, metric], strict=True)]
-
         def tightest(metric: str) -> list[float]:
             others = zip(*(values[name, metric] for name in METHODS if name != "FD"), strict=True)
             return [min(seen) - own for seen, own in zip(others, values["FD", metric], strict=True)]
@@ -224,7 +216,7 @@ class FaithfulKD(Experiment[Sizes, Ready]):
                 judge(
                     f"by attack {name} is closer to its teacher than SD",
                     f"EmpLB of SD less that of {name}, at the training radius",
-                    less("lower", name),
+                    less(values, "lower", "SD", name),
                     share=False,
                 )
                 for name in METHODS[:0:-1]

@@ -9,7 +9,7 @@ widened for there being several.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from understudy.errors import InputError
@@ -39,6 +39,11 @@ def judge(name: str, said: str, values: Sequence[float], share: bool = True) -> 
     """The finding on a part that holds if `values` (one a seed, paired where two settings are compared) are above 0."""
     mean, low, high = mean_over_seeds(values)
     return Finding(name, said, mean, low, high, _WORDS[verdict(low, high, True)], share)
+
+
+def less(values: Mapping[tuple[str, str], Sequence[float]], metric: str, one: str, other: str) -> list[float]:
+    """A metric of one setting less that of another, seed by seed, from the values of each (setting, metric)."""
+    return [a - b for a, b in zip(values[one, metric], values[other, metric], strict=True)]
 
 
 def untold(name: str, said: str, values: Sequence[float], share: bool = True) -> Finding:

@@ -28,10 +28,9 @@ from understudy.data.dataset import DataSet
 from understudy.errors import InputError
 from understudy.experiments.base import Experiment, Metric, Result, Scale, Setting
 from understudy.experiments.findings import Finding, judge
-from understudy.experiments.parts.asking import ask
+from understudy.experiments.parts.asking import ask, fidelity_on
 from understudy.experiments.parts.blind_teacher import BlindTeacher
 from understudy.experiments.parts.plain_nets import Family, depth_chart, make_net
-from understudy.fidelity.streaming import Fidelity
 from understudy.jobs.opening import open_data
 from understudy.jobs.training_job import TrainingRequest, run_training
 from understudy.methods.robust.ce import CE
@@ -202,9 +201,7 @@ class ResidualDemystification(Experiment[Sizes, Ready]):
         }
         if teacher is None:
             return found
-        held, inputs = Fidelity(), ready.test.inputs(slice(None))
-        held.update(ask(teacher, inputs), ask(student, inputs))
-        said = held.result()
+        said = fidelity_on(ready.test, teacher, student)
         more = {
             "teacher_accuracy": ready.accuracies[whose],
             "agreement": said.agreement.mean,

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from understudy.data.text import TokenSet
 from understudy.errors import InputError
 from understudy.experiments.base import Experiment, Metric, Result, Scale, Setting
-from understudy.experiments.findings import Finding, judge, untold
+from understudy.experiments.findings import Finding, judge, less, untold
 from understudy.experiments.parts.prompted_language import (
     DistanceFrom,
     PromptedModel,
@@ -284,10 +284,7 @@ class TeacherHacking(Experiment[Sizes, Ready]):
         fewest = max(settings, key=lambda one: one.fewer).name
         most = max((one for one in settings if one.fewer == 1), key=lambda one: one.responses).name
 
-        def less(metric: str, one: str, other: str, then: str | None = None) -> list[float]:
-            pairs = zip(values[one, metric], values[other, then or metric], strict=True)
-            return [a - b for a, b in pairs]
-
+        fallen = zip(values[offline, "proxy_then"], values[offline, "proxy"], strict=True)
         return [
             judge(
                 "offline the golden distance turns",
@@ -298,7 +295,7 @@ class TeacherHacking(Experiment[Sizes, Ready]):
             (judge if all(rise > 0 for rise in values[offline, "rise"]) else untold)(
                 "the proxy distance goes on falling",
                 "offline: proxy where golden was lowest less proxy at the end",
-                less("proxy_then", offline, offline, "proxy"),
+                [then - now for then, now in fallen],
                 share=False,
             ),
             *(
@@ -312,19 +309,19 @@ class TeacherHacking(Experiment[Sizes, Ready]):
             judge(
                 "online data end nearer to the truth",
                 "golden distance at the end, offline less online (teacher writing)",
-                less("golden", offline, teacher),
+                less(values, "golden", offline, teacher),
                 share=False,
             ),
             judge(
                 "fewer prompts end farther from it",
                 f"golden distance at the end, {fewest} less offline",
-                less("golden", fewest, offline),
+                less(values, "golden", fewest, offline),
                 share=False,
             ),
             judge(
                 "more responses to each prompt end nearer",
                 f"golden distance at the end, offline less {most}",
-                less("golden", offline, most),
+                less(values, "golden", offline, most),
                 share=False,
             ),
         ]

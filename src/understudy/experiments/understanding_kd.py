@@ -27,11 +27,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from understudy.data.dataset import DataSet
-from understudy.data.loader import in_order
 from understudy.errors import InputError
 from understudy.experiments.base import Experiment, Metric, Result, Scale, Setting
-from understudy.experiments.findings import Finding, judge
-from understudy.experiments.parts.asking import ask
+from understudy.experiments.findings import Finding, judge, less
+from understudy.experiments.parts.asking import ask, fidelity_on
 from understudy.experiments.parts.teacher_levels import (
     ALL,
     BOTH,
@@ -52,7 +51,6 @@ from understudy.experiments.parts.teacher_levels import (
     tenths,
 )
 from understudy.fidelity.rescaling import EpochsWrong, rank_correlation, rescaling
-from understudy.fidelity.streaming import Fidelity
 from understudy.jobs.opening import open_data
 from understudy.jobs.training_job import TrainingRequest, run_training
 from understudy.methods.logits.understanding_kd import TeacherLevels, head_weights
@@ -205,10 +203,7 @@ class UnderstandingKd(Experiment[Sizes, Ready]):
             teacher=ready.teacher if asks else None, method=method, seed=seed,
         )  # fmt: skip
         student = run_training(request, **ready.where).student
-        tested, labels = Fidelity(), data.labels
-        for batch in in_order(ready.test, 512):
-            tested.update(ask(ready.teacher, batch.clean), ask(student, batch.clean), batch.labels)
-        said = tested.result()
+        said, labels = fidelity_on(ready.test, ready.teacher, student), data.labels
         if said.teacher_accuracy is None or said.student_accuracy is None or labels is None:
             raise InputError(f"{scale.data} has no labels to learn from and to test against")
         own, classes = head_weights(student, said.classes).cpu(), _grouped(scale, said.classes)
@@ -239,12 +234,9 @@ class UnderstandingKd(Experiment[Sizes, Ready]):
         """What each level adds to accuracy, leaves in the last layer, and does to an example's weight."""
         noisy = next(one.name for one in self.settings(scale) if one.wrong and one.learned == ALL)
 
-        def less(metric: str, one: str, other: str) -> list[float]:
-            return [a - b for a, b in zip(values[one, metric], values[other, metric], strict=True)]
-
         def more_right(name: str, one: str, other: str) -> Finding:
             said = f"accuracy with {one} less that with {other}"
-            return judge(name, said, less("student_accuracy", one, other))
+            return judge(name, said, less(values, "student_accuracy", one, other))
 
         better = max((RELATIONS, SURENESS), key=lambda one: sum(values[one, "student_accuracy"]))
         pulls = zip(values[noisy, "pull"], values[noisy, "pull_wrong"], strict=True)
@@ -258,13 +250,13 @@ class UnderstandingKd(Experiment[Sizes, Ready]):
             judge(
                 "relations show in the last layer",
                 f"cosine within groups less across, with {RELATIONS} less with {SMOOTHED}",
-                less("blocks", RELATIONS, SMOOTHED),
+                less(values, "blocks", RELATIONS, SMOOTHED),
                 share=False,
             ),
             judge(
                 "labels alone do not show them",
                 f"cosine within groups less across, with {ALL} less with {LABELS_ALONE}",
-                less("blocks", ALL, LABELS_ALONE),
+                less(values, "blocks", ALL, LABELS_ALONE),
                 share=False,
             ),
             judge(

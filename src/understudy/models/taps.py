@@ -68,6 +68,11 @@ def shapes_of(model: nn.Module, probe: Tensor | None) -> dict[str, tuple[int, ..
     return shapes
 
 
+def operator_of(part: nn.Module) -> str:
+    """The ONNX name of an operator of an opened file, such as "Conv"; "" for any other part."""
+    return str(getattr(getattr(part, "node", None), "op", ""))
+
+
 def watch(model: nn.Module, probe: Tensor, note: Callable[[str, nn.Module, Tensor | None], None]) -> None:
     """One pass of `probe` (B, ...), in which every part that ends is noted: its name, itself, its first tensor.
 
